@@ -1,0 +1,119 @@
+"""Sound: any audio file as mono 16 kHz samples, and the windows of a song.
+
+FFmpeg decodes and resamples, through torchcodec for whole songs and through the `ffmpeg` program
+for streams. Both give the samples that `transformers.pipeline` makes of the same file.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+SAMPLING_RATE = 16_000  # Hz, what every Audio Spectrogram Transformer hears
+CLIP_SECONDS = 10.0  # the length of AudioSet's clips, and of the original GenreAST's
+FRAME_LENGTH = 400  # samples, 25 ms: Kaldi's frame, the least that has a spectrum
+FRAME_SHIFT = 160  # samples, 10 ms
+STREAM_SECONDS = 1200  # a longer song is streamed: 20 minutes of float32 are 77 MB
+
+
+class AudioError(Exception):
+    """Sound that cannot be used; the text is the cause, in the decoder's words where it has any."""
+
+
+def load_audio(source: str | Path | bytes) -> np.ndarray:
+    """Decode a whole file (or its bytes) to float32 mono samples at 16 kHz, shape (samples,).
+
+    Raises AudioError when nothing in it can be decoded.
+    """
+    from torchcodec.decoders import AudioDecoder
+
+    try:
+        decoder = AudioDecoder(
+            source if isinstance(source, bytes) else str(source),
+            sample_rate=SAMPLING_RATE,
+            num_channels=1,
+        )
+        samples = decoder.get_all_samples().data[0].numpy()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise AudioError(_decoder_words(str(error), source)) from error
+    return _finite(samples)
+
+
+def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.ndarray]:
+    """Decode a file block by block in flat memory: float32 mono arrays at 16 kHz.
+
+    Together the blocks equal `load_audio(path)`. Every block but the last has
+    `block_seconds` × 16,000 samples. Raises AudioError when nothing can be decoded.
+    """
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", _file_argument(path), "-vn"]
+    command += ["-ac", "1", "-ar", str(SAMPLING_RATE), "-f", "f32le", "pipe:1"]
+    block_bytes = 4 * round(block_seconds * SAMPLING_RATE)
+    empty = True
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            while block := process.stdout.read(block_bytes):
+                empty = False
+                yield _finite(np.frombuffer(block[: len(block) // 4 * 4], np.float32))
+            if empty:
+                words = process.stderr.read().decode(errors="replace").strip()
+                raise AudioError(_decoder_words(words, path))
+        finally:
+            process.kill()
+
+
+def header_seconds(path: str | Path) -> float | None:
+    """The duration a file's header promises, or None. Never trust it: files decode to less."""
+    from torchcodec.decoders import AudioDecoder
+
+    try:
+        return AudioDecoder(str(path)).metadata.duration_seconds_from_header
+    except (RuntimeError, ValueError, OSError):
+        return None
+
+
+def window_starts(samples: int, window: int, hop: int | None = None) -> list[int]:
+    """First sample of each window of a song: every `hop` samples, the last one flush with the end.
+
+    Windows never hold padding unless the whole song is shorter than one, which gives [0]. A
+    remainder under half a hop is left out: it would repeat most of the window before it.
+    """
+    if window <= 0 or (hop is not None and hop <= 0):
+        raise ValueError(f"window {window} and hop {hop} must be above 0 samples")
+    hop = hop or window
+    last = samples - window
+    if last <= 0:
+        return [0]
+    starts = list(range(0, last + 1, hop))
+    if last - starts[-1] >= hop / 2:
+        starts.append(last)
+    return starts
+
+
+def _finite(samples: np.ndarray) -> np.ndarray:
+    """Samples with NaN and infinity (float files hold them) made silent: one spoils a batch."""
+    if np.isfinite(samples).all():
+        return samples
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _file_argument(path: str | Path) -> str:
+    """A path FFmpeg takes for a file even if it begins with a dash or holds a colon."""
+    return f"file:{path}"
+
+
+def _decoder_words(message: str, source: str | Path | bytes = b"") -> str:
+    """The cause in a decoder's message, without the place in its source code or the file's path."""
+    if not isinstance(source, bytes):
+        if not Path(source).is_file():
+            return "no such file"
+        if Path(source).stat().st_size == 0:
+            return "the file is empty (0 bytes)"
+    line = message.strip().splitlines()[0] if message.strip() else "no audio in it"
+    line = line.split(", ", 2)[-1] if ".cpp:" in line else line
+    if "No audio frames were decoded" in line:
+        return "no audio in it"
+    if line.startswith("Could not open input file"):
+        line = line.removeprefix(f"Could not open input file: {source} ")
+        return f"not audio FFmpeg can open ({line})"
+    return line.replace(f"{_file_argument(source)}: ", "").strip()

@@ -1,0 +1,296 @@
+"""Settings: an optional YAML config and command-line flags → one checked dataclass a script.
+
+A config is flags written down: each key is a flag's name, and flags on the command line win. The
+dataclasses' defaults are the project's defaults; `configs/base.yaml` writes them out.
+"""
+
+import argparse
+import copy
+import dataclasses
+import difflib
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+import yaml
+from transformers.hf_argparser import HfArgumentParser
+
+from genreast.audio import CLIP_SECONDS
+from genreast.errors import UserError
+
+Settings = TypeVar("Settings")
+GROUPS_BY_NAME = ("song", "artist", "album", "folder")
+
+
+def option(default: Any, help: str, **metadata: Any) -> Any:
+    """A flag with its default and the sentence `--help` shows."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def positional(help: str, nargs: str = "?") -> Any:
+    """An argument without a flag's dashes on the command line, and a plain key in a config."""
+    metadata = {"help": help, "positional": nargs}
+    if nargs == "*":
+        return field(default_factory=list, metadata=metadata)
+    return field(default=None, metadata=metadata)
+
+
+@dataclass
+class PrepareArguments:
+    """Settings of `prepare_dataset.py`."""
+
+    raw_dir: str | None = positional("folder of songs, one sub-folder a genre")
+    output_dir: str = option("data/processed", "where the dataset is written")
+    clip_seconds: float = option(CLIP_SECONDS, "length of a clip in seconds")
+    val_fraction: float = option(0.1, "share of a genre's songs in the validation split")
+    test_fraction: float = option(0.1, "share of a genre's songs in the test split")
+    seed: int = option(0, "seed of the splits")
+    group_by: str = option(
+        "song", "what never straddles two splits: song, artist, album, folder or FILE.csv"
+    )
+    skip_start_seconds: float = option(0.0, "seconds left out at a song's start (the intro)")
+    skip_end_seconds: float = option(0.0, "seconds left out at a song's end (the outro)")
+    max_clips_per_song: int | None = option(None, "at most this many clips a song, spread evenly")
+    num_workers: int | None = option(None, "worker processes (default: one a core)")
+
+    def __post_init__(self):
+        faults = Faults()
+        faults.unless(
+            self.raw_dir, "RAW_DIR is missing: name the folder that holds one folder a genre"
+        )
+        faults.unless(
+            self.clip_seconds >= 1, f"--clip_seconds is {self.clip_seconds:g}; expected 1 or more"
+        )
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            faults.unless(0 <= value < 1, f"--{name} is {value:g}; expected 0 or more and below 1")
+        total = self.val_fraction + self.test_fraction
+        faults.unless(
+            total < 1, f"--val_fraction and --test_fraction add up to {total:g}; expected below 1"
+        )
+        for name in ("skip_start_seconds", "skip_end_seconds"):
+            value = getattr(self, name)
+            faults.unless(value >= 0, f"--{name} is {value:g}; expected 0 or more seconds")
+        for name in ("max_clips_per_song", "num_workers"):
+            value = getattr(self, name)
+            faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")
+        known = self.group_by in GROUPS_BY_NAME or self.group_by.endswith(".csv")
+        faults.unless(
+            known,
+            f"--group_by is '{self.group_by}'; expected song, artist, album, folder or FILE.csv",
+        )
+        faults.report()
+
+
+@dataclass
+class EvaluateArguments:
+    """Settings of `evaluate_model.py`."""
+
+    model: str | None = positional("model folder or Hub id")
+    dataset: str = option("data/processed", "dataset folder, or Hub dataset id")
+    split: str = option("test", "split to measure: train, validation or test")
+    output_dir: str | None = option(None, "where results go (default: evaluation/<model>-<split>)")
+    batch_size: int = option(16, "clips a forward pass")
+    device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
+
+    def __post_init__(self):
+        faults = Faults()
+        faults.unless(self.model, "MODEL is missing: name a model folder or a Hub id")
+        faults.unless(
+            self.batch_size >= 1, f"--batch_size is {self.batch_size}; expected 1 or more"
+        )
+        splits = ("train", "validation", "test")
+        faults.unless(
+            self.split in splits, f"--split is '{self.split}'; expected one of {', '.join(splits)}"
+        )
+        faults.report()
+
+
+@dataclass
+class PredictArguments:
+    """Settings of `predict_song.py`."""
+
+    model: str | None = positional("model folder or Hub id")
+    songs: list[str] = positional("songs, or folders of songs", nargs="*")  # noqa: RUF009
+    format: str = option(
+        "table", "table, json (one object a line) or csv", choices=["table", "json", "csv"]
+    )
+    top_k: int = option(5, "genres shown a song")
+    timeline: str | None = option(None, "write a picture of genre over time (one song), a PNG file")
+    batch_size: int = option(8, "windows a forward pass")
+    device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
+
+    def __post_init__(self):
+        faults = Faults()
+        faults.unless(self.model, "MODEL is missing: name a model folder or a Hub id")
+        faults.unless(
+            self.songs, "no song given: name one or more files or folders after the model"
+        )
+        faults.unless(self.top_k >= 1, f"--top_k is {self.top_k}; expected 1 or more")
+        faults.unless(
+            self.batch_size >= 1, f"--batch_size is {self.batch_size}; expected 1 or more"
+        )
+        faults.report()
+
+
+@dataclass
+class PushArguments:
+    """Settings of `push_to_hub.py`."""
+
+    model_dir: str | None = positional("trained model folder")
+    repo_id: str | None = positional("Hub model to publish as, USER/NAME")
+    evaluation: str | None = option(
+        None, "evaluation folder whose metrics and figures the page shows"
+    )
+    private: bool = option(False, "make the repository private")
+    dry_run: bool = option(False, "stage and check everything, upload nothing")
+
+
+class Faults:
+    """The faults of one dataclass's values, gathered so that the user sees all of them at once."""
+
+    def __init__(self):
+        self.found: list[str] = []
+
+    def unless(self, condition: Any, message: str) -> None:
+        """Note `message` as a fault unless `condition` holds."""
+        if not condition:
+            self.found.append(message)
+
+    def report(self) -> None:
+        """Raise one UserError that lists every fault, if there is one."""
+        if self.found:
+            raise UserError("\n       ".join(self.found))
+
+
+class SettingsParser(HfArgumentParser):
+    """HfArgumentParser with positional arguments, grouped flags, and UserError for a usage dump.
+
+    A field's metadata may name its `group` in `--help`.
+    """
+
+    def _add_dataclass_arguments(self, dtype: type) -> None:
+        groups: dict[str, Any] = {}
+        hints = get_type_hints(dtype)
+        for original in dataclasses.fields(dtype):
+            if not original.init:
+                continue
+            item, metadata = copy.copy(original), dict(original.metadata)
+            nargs, title = metadata.pop("positional", None), metadata.pop("group", None)
+            item.type, item.metadata = hints[item.name], metadata
+            if nargs is not None:
+                name = item.name.upper()
+                self.add_argument(item.name, nargs=nargs, help=metadata["help"], metavar=name)
+                continue
+            if title and title not in groups:
+                groups[title] = self.add_argument_group(title)
+            self._parse_dataclass_field(groups.get(title, self), item)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults shown, but for those that say nothing (None, empty)."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default in (None, [], argparse.SUPPRESS) or "default" in action.help:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def parse(
+    settings: type[Settings], description: str | None = None, argv: list[str] | None = None
+) -> Settings:
+    """Read `[CONFIG.yaml] [arguments]` into one checked dataclass.
+
+    Raises UserError for an unknown key or flag, a value of the wrong type, or one out of range.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = SettingsParser(
+        settings,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=HelpFormatter,
+    )
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        _apply_config(parser, settings, Path(argv.pop(0)))
+    namespace, unknown = parser.parse_known_intermixed_args(_spell_out_booleans(settings, argv))
+    if unknown:
+        name = unknown[0].split("=")[0]
+        kind = "flag" if name.startswith("-") else "argument"
+        raise UserError(_unknown(name, _flags(settings), kind) + "; see --help")
+    try:
+        return settings(**vars(namespace))
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
+
+
+def _spell_out_booleans(settings: type, argv: list[str]) -> list[str]:
+    """`--flag` → `--flag=true` where no value follows, lest it swallow a positional argument."""
+    hints = get_type_hints(settings)
+    boolean = {f"--{name}" for name, hint in hints.items() if hint in (bool, bool | None)}
+    words = {"yes", "no", "true", "false", "t", "f", "y", "n", "1", "0"}
+    return [
+        f"{token}=true"
+        if token.replace("-", "_").replace("__", "--", 1) in boolean and after.lower() not in words
+        else token
+        for token, after in zip(argv, [*argv[1:], ""], strict=False)
+    ]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file. Raises UserError when it is missing, unreadable or no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"config '{path}' cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(
+            f"config '{path}' holds a {type(content).__name__}; expected lines of 'key: value'"
+        )
+    return content
+
+
+def _apply_config(parser: SettingsParser, settings: type, path: Path) -> None:
+    """Make a config's values the parser's defaults, each read as its flag would be."""
+    content = read_yaml(path)
+    fields = {f.name: f for f in dataclasses.fields(settings) if f.init}
+    for key, value in content.items():
+        if key not in fields:
+            raise UserError(f"config '{path}': {_unknown(str(key), list(fields), 'key')}")
+        if value is None:
+            parser.set_defaults(**{key: None})
+            continue
+        if "positional" in fields[key].metadata:
+            parser.set_defaults(**{key: value})
+            continue
+        values = value if isinstance(value, list) else [value]
+        try:
+            parsed = parser.parse_args([f"--{key}", *map(_flag_text, values)])
+        except UserError as error:
+            reason = str(error).removeprefix(f"argument --{key}/--{key.replace('_', '-')}: ")
+            reason = reason.removeprefix(f"argument --{key}: ").removesuffix("; see --help")
+            raise UserError(f"config '{path}': {key}: {reason}") from error
+        parser.set_defaults(**{key: getattr(parsed, key)})
+
+
+def _flag_text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | bool) else str(value)
+
+
+def _flags(settings: type) -> list[str]:
+    return [f"--{f.name}" for f in dataclasses.fields(settings) if f.init]
+
+
+def _unknown(name: str, known: list[str], kind: str) -> str:
+    near = difflib.get_close_matches(name.replace("-", "_") if kind == "key" else name, known, n=1)
+    return f"unknown {kind} '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")

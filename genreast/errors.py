@@ -1,0 +1,33 @@
+"""What a user can mend: one exception, and the wrapper every script ends with."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """A mistake its reader can mend. The text names the value, what was expected and the remedy."""
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's `main` and exit: 0 or its return value, 2 on a `UserError`, 130 on Ctrl-C.
+
+    Only mistakes of the user are shortened to their message; a fault of this project keeps its
+    traceback. Under `accelerate launch` the first process alone speaks.
+    """
+    try:
+        status = main()
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    logging.shutdown()
+    sys.exit(status)

@@ -1,0 +1,191 @@
+"""Log-mel features: what `ASTFeatureExtractor` computes, in one batched torch call on any device.
+
+Waveforms travel and features are made where the model is. The published `preprocessor_config.json`
+stays the stock extractor's: a test holds both equal to 1e-4.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from genreast.audio import FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
+
+NUM_MEL_BINS = 128
+FFT_LENGTH = 512
+PREEMPHASIS = 0.97  # Kaldi's default, as in the AST paper's front end (Gong 2021, section 2.1)
+MEL_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's floor under the logarithm
+LOWEST_FREQUENCY = 20.0  # Hz
+
+STATS_FILE = "feature_stats.json"
+
+
+def num_frames(samples: int | torch.Tensor) -> int | torch.Tensor:
+    """Frames of 25 ms every 10 ms that lie wholly inside `samples` samples, as Kaldi counts."""
+    frames = (samples - FRAME_LENGTH) // FRAME_SHIFT + 1
+    return frames.clamp(min=0) if isinstance(frames, torch.Tensor) else max(frames, 0)
+
+
+@lru_cache(maxsize=4)
+def _filters_and_window(
+    num_mel_bins: int, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kaldi's triangular mel filters (257, num_mel_bins) and Hann window (400,)."""
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        num_frequency_bins=FFT_LENGTH // 2 + 1,
+        num_mel_filters=num_mel_bins,
+        min_frequency=LOWEST_FREQUENCY,
+        max_frequency=SAMPLING_RATE // 2,
+        sampling_rate=SAMPLING_RATE,
+        norm=None,
+        mel_scale="kaldi",
+        triangularize_in_mel_space=True,
+    )
+    window = torch.hann_window(FRAME_LENGTH, periodic=False, dtype=torch.float64)
+    return torch.from_numpy(filters).to(device, dtype), window.to(device, dtype)
+
+
+def log_mel(
+    waveforms: torch.Tensor, num_mel_bins: int = NUM_MEL_BINS, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
+    """Natural logarithm of Kaldi's mel power, (batch, samples) at 16 kHz → (batch, frames, mel).
+
+    In float64 the result is the extractor's to 1e-4. In float32, two to three times faster, the
+    quietest bins of a loud frame are off by up to a few 1e-4 after normalisation.
+
+    Raises ValueError for waveforms shorter than one frame of 400 samples.
+    """
+    if waveforms.shape[-1] < FRAME_LENGTH:
+        raise ValueError(
+            f"{waveforms.shape[-1]} samples are shorter than one frame of {FRAME_LENGTH} (25 ms)"
+        )
+    if waveforms.device.type == "mps":
+        dtype = torch.float32  # Apple's GPUs have no float64
+    filters, window = _filters_and_window(num_mel_bins, waveforms.device, dtype)
+    # A few clips at a time stay in a CPU's cache: twice as fast there, and no matter on a GPU.
+    parts = waveforms.split(2 if waveforms.device.type == "cpu" else 64)
+    with torch.autocast(waveforms.device.type, enabled=False):
+        return torch.cat([_log_mel(part.to(dtype), filters, window) for part in parts])
+
+
+def _log_mel(waveforms: torch.Tensor, filters: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    frames = waveforms.unfold(-1, FRAME_LENGTH, FRAME_SHIFT)
+    frames = frames - frames.mean(-1, keepdim=True)
+    emphasised = torch.cat(
+        [
+            frames[..., :1] * (1 - PREEMPHASIS),
+            torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS),
+        ],
+        dim=-1,
+    )
+    spectrum = torch.fft.rfft(emphasised.mul_(window), n=FFT_LENGTH)
+    power = torch.view_as_real(spectrum).square_().sum(-1)
+    return (power @ filters).clamp_(min=MEL_FLOOR).log_().float()
+
+
+class LogMel(nn.Module):
+    """Waveforms to a model's input: log-mel, zero pad or cut to `max_length` frames, normalise.
+
+    Normalisation is (x − mean) / (2·std) and comes after the padding, as in
+    `ASTFeatureExtractor`: a padded frame reads −mean / (2·std), which is not silence. In training
+    mode features are made in float32, for speed; in evaluation mode in float64, for exactness.
+    """
+
+    def __init__(
+        self,
+        mean: float,
+        std: float,
+        max_length: int = 1024,
+        num_mel_bins: int = NUM_MEL_BINS,
+        do_normalize: bool = True,
+    ):
+        super().__init__()
+        self.mean, self.std = (mean, std) if do_normalize else (0.0, 0.5)
+        self.max_length, self.num_mel_bins = max_length, num_mel_bins
+
+    @classmethod
+    def from_extractor(cls, extractor) -> "LogMel":
+        """The same features as a loaded `ASTFeatureExtractor` gives."""
+        return cls(
+            extractor.mean,
+            extractor.std,
+            extractor.max_length,
+            extractor.num_mel_bins,
+            extractor.do_normalize,
+        )
+
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, samples) and the real samples of each (batch,) → (batch, max_length, mel)."""
+        dtype = torch.float32 if self.training else torch.float64
+        waveforms = waveforms[:, : (self.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH]
+        features = log_mel(waveforms, self.num_mel_bins, dtype)
+        if lengths is not None:
+            real = num_frames(lengths).to(features.device)
+            positions = torch.arange(features.shape[1], device=features.device)
+            features = features.masked_fill((positions >= real[:, None])[..., None], 0.0)
+        missing = self.max_length - features.shape[1]
+        features = nn.functional.pad(features, (0, 0, 0, missing))
+        return (features - self.mean) / (2 * self.std)
+
+
+def pad_batch(waveforms: Iterable[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Arrays of unequal length → zero-padded (batch, samples) and their lengths (batch,).
+
+    A batch is never shorter than one frame, so that the shortest clip still has a shape.
+    """
+    arrays = [torch.as_tensor(waveform, dtype=torch.float32) for waveform in waveforms]
+    lengths = torch.tensor([len(array) for array in arrays])
+    width = max(int(lengths.max()), FRAME_LENGTH)
+    padded = torch.stack([nn.functional.pad(array, (0, width - len(array))) for array in arrays])
+    return padded, lengths
+
+
+@dataclass
+class FeatureStats:
+    """Mean and standard deviation of log-mel values over real frames, gathered in one pass.
+
+    Each addition merges counts, means and squared deviations in float64 (Chan, Golub and LeVeque
+    1983), so the result equals a two-pass computation and does not drift with size.
+    """
+
+    frames: int = 0
+    values: int = 0
+    mean: float = 0.0
+    squared_deviations: float = 0.0
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation."""
+        return math.sqrt(self.squared_deviations / self.values) if self.values else 0.0
+
+    def add(self, features: torch.Tensor) -> None:
+        """Count un-normalised log-mel values of real frames, shape (frames, mel)."""
+        values = features.double()
+        mean = values.mean().item()
+        deviations = (values - mean).square().sum().item()
+        self.merge(FeatureStats(features.shape[0], features.numel(), mean, deviations))
+
+    def merge(self, other: "FeatureStats") -> None:
+        """Take in another part's statistics. Merge parts in one fixed order for equal bits."""
+        if not other.values:
+            return
+        total = self.values + other.values
+        delta = other.mean - self.mean
+        self.squared_deviations += (
+            other.squared_deviations + delta * delta * self.values * other.values / total
+        )
+        self.mean += delta * other.values / total
+        self.values, self.frames = total, self.frames + other.frames
+
+    def save(self, folder: str | Path) -> None:
+        """Write `feature_stats.json`: mean, std, frames."""
+        content = {"mean": self.mean, "std": self.std, "frames": self.frames}
+        (Path(folder) / STATS_FILE).write_text(json.dumps(content, indent=2) + "\n")
