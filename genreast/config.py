@@ -146,8 +146,41 @@ class PushArguments:
     evaluation: str | None = option(
         None, "evaluation folder whose metrics and figures the page shows"
     )
+    license: str | None = option(None, "licence id as the Hub knows it, such as cc-by-4.0 or mit")
     private: bool = option(False, "make the repository private")
+    revision: str = option("main", "branch to publish on, made where missing")
+    create_pr: bool = option(False, "open a pull request in place of a commit on main")
+    tag: str | None = option(None, "name the published commit, such as v1.0")
+    commit_message: str = option("Publish with GenreAST", "first line of the commit")
+    staging_dir: str | None = option(
+        None, "where the files are gathered (default: MODEL_DIR/hub_staging)"
+    )
     dry_run: bool = option(False, "stage and check everything, upload nothing")
+
+    def __post_init__(self):
+        faults = Faults()
+        faults.unless(self.model_dir, "MODEL_DIR is missing: name a trained model folder")
+        faults.unless(self.repo_id, "USER/NAME is missing: name the Hub model to publish as")
+        faults.unless(
+            not self.repo_id or _is_repo_id(self.repo_id),
+            f"'{self.repo_id}' is not a Hub id; expected USER/NAME of letters, digits and - _ .",
+        )
+        faults.unless(
+            not (self.create_pr and (self.tag or self.revision != "main")),
+            "--create_pr goes with neither --tag nor --revision: a pull request is to main",
+        )
+        faults.unless(self.commit_message.strip(), "--commit_message is empty")
+        faults.report()
+
+
+def _is_repo_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
 
 
 class Faults:

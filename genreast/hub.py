@@ -1,0 +1,295 @@
+"""Publishing: a staged folder → one commit on the Hub, which is then read back and compared.
+
+Everything runs through `huggingface_hub`, so HF_ENDPOINT, HF_TOKEN, the saved login and Xet work
+as they do everywhere else. A commit is atomic: a repository never holds half a model.
+"""
+
+import fnmatch
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import get_token
+
+from genreast.errors import UserError
+from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
+
+RECENT_PULL_REQUESTS = 20  # looked through for one that already holds the same files
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where on the Hub a folder goes, and how."""
+
+    repo_id: str
+    repo_type: str = "model"
+    private: bool = False
+    revision: str = "main"
+    create_pr: bool = False
+    tag: str | None = None
+    message: str = "Publish with GenreAST"
+    owned: tuple[str, ...] = ()  # patterns of files that earlier runs made: deleted when not staged
+
+    @property
+    def place(self) -> dict[str, str]:
+        return {"repo_id": self.repo_id, "repo_type": self.repo_type}
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is on the Hub now; `changed` is False when it was there already."""
+
+    commit: str
+    url: str
+    changed: bool
+
+
+class Attempt:
+    """What one run has done on the Hub so far, told when it fails."""
+
+    def __init__(self, destination: Destination, endpoint: str):
+        self.destination, self.endpoint = destination, endpoint
+        self.doing = "signing in"
+        self.created = False
+        self.commit: str | None = None
+
+    def failure(self, error: Exception) -> UserError:
+        repo = self.destination.repo_id
+        if self.commit:
+            done = f"Commit {self.commit[:8]} is on {repo}; what follows it was not done."
+        elif self.created:
+            done = f"{repo} was created and holds nothing yet; no commit was made."
+        else:
+            done = f"Nothing on {repo} has changed."
+        cause = explain(error, repo, self.endpoint)
+        return UserError(f"{cause} (while {self.doing})\n{done} Running the command again is safe.")
+
+
+def publish(
+    folder: Path,
+    destination: Destination,
+    check: Callable[[Path], None] | None = None,
+    api: HfApi | None = None,
+) -> Publication:
+    """Bring the files of a folder to the Hub in one commit; none when they are there already.
+
+    The commit is read back by its id and compared byte for byte; then `check` (if any) gets the
+    downloaded folder. Raises UserError that says what did and what did not happen.
+    """
+    api = api or HfApi()
+    attempt = Attempt(destination, api.endpoint)
+    try:
+        _check_account(api, destination)
+        return _publish(folder, destination, check, api, attempt)
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise attempt.failure(error) from None
+
+
+def _publish(folder, destination, check, api, attempt) -> Publication:
+    local = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    local = {name: path for name, path in sorted(local.items()) if path.is_file()}
+
+    attempt.doing = "preparing the repository"
+    parent = _prepare_repository(api, destination, attempt)
+    changed, stale = _differences(api, destination, parent, local)
+    _check_tag(api, destination, parent, unchanged=not (changed or stale))
+
+    commit, pull_request = parent, None
+    if changed or stale:
+        found = _pull_request_with(api, destination, local) if destination.create_pr else None
+        if found:
+            commit, pull_request = found
+            changed = stale = []
+        else:
+            operations = [CommitOperationAdd(name, str(local[name])) for name in changed]
+            operations += [CommitOperationDelete(name) for name in stale]
+            commit, pull_request = _commit(api, destination, operations, parent, local, attempt)
+    attempt.commit = commit
+
+    attempt.doing = "reading it back"
+    with tempfile.TemporaryDirectory() as temporary:
+        _read_back(api, destination, commit, local, Path(temporary))
+        if check:
+            check(Path(temporary))
+    if destination.tag:
+        attempt.doing = f"setting the tag {destination.tag}"
+        call = {"tag": destination.tag, "revision": commit, "exist_ok": True}
+        patiently(lambda: api.create_tag(**destination.place, **call))
+
+    kind = "" if destination.repo_type == "model" else f"{destination.repo_type}s/"
+    url = pull_request or f"{api.endpoint}/{kind}{destination.repo_id}"
+    return Publication(commit, url, changed=bool(changed or stale))
+
+
+def _check_account(api: HfApi, destination: Destination) -> None:
+    """Refuse a missing, read-only or foreign token before anything is written."""
+    settings = f"{api.endpoint}/settings/tokens"
+    if not (api.token or get_token()):
+        raise UserError(
+            "no Hub token found: sign in with `hf auth login`, or set HF_TOKEN to a token with"
+            f" write permission from {settings}"
+        )
+    account = patiently(api.whoami)
+    role = account.get("auth", {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise UserError(
+            f"the token of {account['name']} may only read: make one with write permission at"
+            f" {settings}. Nothing on the Hub has changed."
+        )
+    names = [account["name"], *(organization["name"] for organization in account.get("orgs", []))]
+    owner = destination.repo_id.split("/")[0]
+    if owner not in names and not destination.create_pr:
+        raise UserError(
+            f"{destination.repo_id!r} belongs to {owner}, and the token to {account['name']}:"
+            f" publish under one of {', '.join(names)}. Nothing on the Hub has changed."
+        )
+
+
+def _prepare_repository(api: HfApi, destination: Destination, attempt: Attempt) -> str | None:
+    """Make the repository and the branch where missing; the commit they stand at."""
+    place, revision = destination.place, destination.revision
+    try:
+        info = patiently(lambda: api.repo_info(**place))
+    except RepositoryNotFoundError:
+        if destination.create_pr:
+            raise UserError(
+                f"there is no {destination.repo_type} {destination.repo_id!r} to make a pull"
+                " request to: publish it once without --create_pr"
+            ) from None
+        patiently(lambda: api.create_repo(**place, private=destination.private, exist_ok=True))
+        attempt.created = True
+        info = patiently(lambda: api.repo_info(**place))
+    if destination.private and not info.private:
+        raise UserError(
+            f"{destination.repo_id!r} exists and is public, so --private cannot hold: make it"
+            f" private in its settings first, or leave --private out. Nothing was uploaded."
+        )
+    if revision == "main":
+        return info.sha
+    try:
+        return patiently(lambda: api.repo_info(**place, revision=revision)).sha
+    except RevisionNotFoundError:
+        patiently(lambda: api.create_branch(**place, branch=revision, exist_ok=True))
+        return patiently(lambda: api.repo_info(**place, revision=revision)).sha
+
+
+def _differences(
+    api: HfApi, destination: Destination, revision: str | None, local: dict[str, Path]
+) -> tuple[list[str], list[str]]:
+    """Names to upload and names to delete so that `revision` holds what `local` holds."""
+    if revision is None:
+        return list(local), []
+    tree = patiently(
+        lambda: list(api.list_repo_tree(**destination.place, revision=revision, recursive=True))
+    )
+    remote = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
+    changed = [name for name in local if not _same(remote.get(name), local[name])]
+    owned = (name for name in remote if any(fnmatch.fnmatch(name, p) for p in destination.owned))
+    return changed, sorted(set(owned) - set(local))
+
+
+def _same(entry, path: Path) -> bool:
+    """Whether the Hub's entry of a file has this content: LFS by sha256, others by git's sha1."""
+    if entry is None or entry.size != path.stat().st_size:
+        return False
+    if entry.lfs:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry.lfs.sha256
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == entry.blob_id
+
+
+def _check_tag(api: HfApi, destination: Destination, head: str | None, unchanged: bool) -> None:
+    """Refuse a tag that names another commit, before anything is uploaded."""
+    if not destination.tag:
+        return
+    tags = patiently(lambda: api.list_repo_refs(**destination.place)).tags
+    commit = next((tag.target_commit for tag in tags if tag.name == destination.tag), None)
+    if commit and not (unchanged and commit == head):
+        raise UserError(
+            f"tag {destination.tag!r} of {destination.repo_id} names commit {commit[:8]} already:"
+            " choose another --tag, or delete it on the Hub. Nothing was uploaded."
+        )
+
+
+def _commit(api, destination, operations, parent, local, attempt) -> tuple[str, str | None]:
+    """One commit on top of `parent`: (commit id, pull request URL or None).
+
+    The client never retries a commit, since a lost answer hides whether it landed. So after every
+    failure the Hub is asked; and a retry names the same parent, which a commit that landed in the
+    meantime would turn into a refusal (412).
+    """
+    place, create_pr = destination.place, destination.create_pr
+    attempt.doing = "uploading the files"
+    additions = [step for step in operations if isinstance(step, CommitOperationAdd)]
+    revision = destination.revision
+    api.preupload_lfs_files(
+        **place, additions=additions, revision=revision, create_pr=create_pr, free_memory=False
+    )
+    attempt.doing = "making the commit"
+    for wait in (*WAITS, None):
+        try:
+            made = api.create_commit(
+                **place,
+                operations=operations,
+                commit_message=destination.message,
+                revision=revision,
+                create_pr=create_pr,
+                parent_commit=parent,
+            )
+            return made.oid, made.pr_url
+        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+            landed = _landed(api, destination, parent, local)
+            if landed:
+                return landed
+            if wait is None or not is_transient(error):
+                raise
+            time.sleep(max(wait, retry_after(error)))
+    raise AssertionError("unreachable")
+
+
+def _landed(api, destination, parent, local) -> tuple[str, str | None] | None:
+    """The commit that holds our files although its answer was lost, if there is one."""
+    if destination.create_pr:
+        return _pull_request_with(api, destination, local)
+    place = destination.place
+    head = patiently(lambda: api.repo_info(**place, revision=destination.revision)).sha
+    if head == parent or any(_differences(api, destination, head, local)):
+        return None
+    return head, None
+
+
+def _pull_request_with(api, destination, local) -> tuple[str, str] | None:
+    """(commit, URL) of a recent pull request that holds exactly the files of `local`."""
+    place = destination.place
+    refs = patiently(lambda: api.list_repo_refs(**place, include_pull_requests=True))
+    newest_first = sorted(refs.pull_requests, key=lambda ref: -int(ref.ref.rsplit("/", 1)[1]))
+    for ref in newest_first[:RECENT_PULL_REQUESTS]:
+        if not any(_differences(api, destination, ref.target_commit, local)):
+            kind = "" if destination.repo_type == "model" else f"{destination.repo_type}s/"
+            number = ref.ref.rsplit("/", 1)[1]
+            page = f"{api.endpoint}/{kind}{destination.repo_id}/discussions/{number}"
+            return ref.target_commit, page
+    return None
+
+
+def _read_back(api, destination, commit, local, folder: Path) -> None:
+    """Download a commit's files and compare each with what was staged."""
+    patiently(
+        lambda: api.snapshot_download(
+            **destination.place, revision=commit, local_dir=folder, allow_patterns=list(local)
+        )
+    )
+    for name, path in local.items():
+        got = folder / name
+        if not got.is_file() or got.read_bytes() != path.read_bytes():
+            raise UserError(
+                f"{name} came back from commit {commit[:8]} of {destination.repo_id} other than it"
+                " was sent: do not use this commit, and run the command again"
+            )

@@ -1,0 +1,275 @@
+"""The model card: facts read from a model folder and its evaluation → README.md.
+
+The facts are a dataclass grouped by where they come from; `model_card.md` says how they read. A
+fact that is not known is None or empty, and the template leaves its sentence or section out.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from genreast.errors import UserError
+from genreast.staging import read_json, safetensors_header
+
+METRICS = {  # key in metrics.json: (name for people, the Hub's metric id)
+    "accuracy": ("Accuracy", "accuracy"),
+    "balanced_accuracy": ("Balanced accuracy", "balanced_accuracy"),
+    "macro_f1": ("Macro F1", "f1"),
+    "mean_average_precision": ("Mean average precision", "mean_average_precision"),
+    "ece": ("Expected calibration error", "ece"),
+}
+RECIPE = {  # key in training_config.yaml: its name in the table of the card
+    "learning_rate": "learning rate",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "per_device_train_batch_size": "batch size a device",
+    "gradient_accumulation_steps": "gradient accumulation",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warm-up",
+    "weight_decay": "weight decay",
+    "label_smoothing_factor": "label smoothing",
+    "mixup": "mixup",
+    "spec_augment": "SpecAugment",
+    "oversample_exponent": "oversampling exponent",
+    "bf16": "bf16",
+    "fp16": "fp16",
+    "seed": "seed",
+}
+FIGURES = {  # file name without .png: what it shows
+    "confusion_matrix": "Confusion matrix of the songs",
+    "reliability": "Reliability diagram",
+    "embedding": "Songs as the model places them",
+    "timeline": "Genres over the time of one song",
+}
+FEW_TRAIN_SONGS = 20  # a genre with fewer is named as rare
+FEW_TEST_SONGS = 10  # a genre's own scores on fewer are hardly more than anecdotes
+
+# The ids that the Hub knows (huggingface/hub-docs, docs/hub/repositories-licenses.md).
+_LICENSE_IDS = """
+apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
+c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0
+cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl
+ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl
+lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1
+ncsa unlicense zlib pddl lgpl-lr intel-research fair-noncommercial-research-license unknown other
+"""
+LICENSES = frozenset(_LICENSE_IDS.split())
+
+
+@dataclass
+class ModelFacts:
+    """Everything a model card says."""
+
+    # Given by the user
+    repo_id: str
+    license: str | None = None
+    dataset_repo: str | None = None
+
+    # The model folder
+    genres: list[str] = field(default_factory=list)
+    window_seconds: float = 10.24
+    mean: float | None = None
+    std: float | None = None
+    parameters: int | None = None
+
+    # training_config.yaml
+    base_model: str | None = None
+    songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
+    split_facts: dict[str, Any] = field(default_factory=dict)  # group_by, seed, duplicates, …
+    recipe: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    co2_grams: float | None = None
+
+    # The evaluation folder
+    split: str | None = None
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # "song" and "clip"
+    intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.repo_id.split("/")[1]
+
+    @property
+    def rare_genres(self) -> dict[str, int]:
+        counts = self.songs.get("train", {})
+        return {genre: n for genre, n in counts.items() if n < FEW_TRAIN_SONGS}
+
+    @property
+    def barely_tested(self) -> dict[str, int]:
+        scores = self.metrics.get("song", {}).get("per_class", {})
+        return {genre: n for genre in scores if (n := scores[genre]["support"]) < FEW_TEST_SONGS}
+
+    @property
+    def song_table(self) -> tuple[list, list[list]]:
+        """Songs a genre and split, and their sum."""
+        rows = [[g, *(counts.get(g, 0) for counts in self.songs.values())] for g in self.genres]
+        total = ["all", *(sum(counts.values()) for counts in self.songs.values())]
+        return ["genre", *self.songs], [*rows, total]
+
+    @property
+    def metric_table(self) -> tuple[list, list[list]]:
+        """Each metric on songs and on clips, with its interval where known."""
+        counts = {unit: scores.get("count") for unit, scores in self.metrics.items()}
+        header = ["", *(f"{n} {unit}s" if n else f"{unit}s" for unit, n in counts.items())]
+        keys = [key for key in METRICS if any(key in scores for scores in self.metrics.values())]
+        return header, [[METRICS[k][0], *(self._cell(u, k) for u in self.metrics)] for k in keys]
+
+    def _cell(self, unit: str, key: str) -> str:
+        interval = self.intervals.get(unit, {}).get(key)
+        brackets = " ({:.3f} to {:.3f})".format(*interval) if interval else ""
+        return number(self.metrics[unit].get(key)) + brackets
+
+    @property
+    def genre_table(self) -> tuple[list, list[list]] | None:
+        """Each genre's own scores, on songs where they were measured."""
+        unit = next(iter(self.metrics), None)
+        per_class = self.metrics.get(unit, {}).get("per_class")
+        if not per_class:
+            return None
+        keys = ["precision", "recall", "f1", "average_precision"]
+        rows = [
+            [genre, scores["support"], *(number(scores.get(key)) for key in keys)]
+            for genre, scores in per_class.items()
+        ]
+        return ["genre", f"{unit}s", "precision", "recall", "F1", "average precision"], rows
+
+
+def read_facts(
+    staged: Path,
+    repo_id: str,
+    license: str | None = None,
+    dataset_repo: str | None = None,
+) -> ModelFacts:
+    """Gather a card's facts from a staging folder, which holds all that may be told."""
+    config = read_json(staged / "config.json")
+    extractor = read_json(staged / "preprocessor_config.json")
+    tensors = safetensors_header(staged / "model.safetensors")
+    training = _read(staged / "training_config.yaml", yaml.safe_load)
+    evaluation = _read(staged / "metrics.json", json.loads)
+    labels = config["id2label"]
+    base_model = find(training, "model_name_or_path")
+    return ModelFacts(
+        repo_id=repo_id,
+        license=license,
+        dataset_repo=dataset_repo,
+        genres=[labels[key] for key in sorted(labels, key=int)],
+        window_seconds=config.get("max_length", 1024) * 0.01,
+        mean=extractor.get("mean"),
+        std=extractor.get("std"),
+        parameters=sum(
+            math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
+        ),
+        base_model=base_model if _is_hub_id(base_model) else None,
+        songs=find(training, "songs") or {},
+        recipe={RECIPE[key]: find(training, key) for key in RECIPE if _given(find(training, key))},
+        versions=find(training, "versions") or {},
+        co2_grams=find(training, "co2_grams"),
+        split=evaluation.get("split"),
+        metrics={unit: evaluation[unit] for unit in ("song", "clip") if unit in evaluation},
+        intervals=evaluation.get("confidence_intervals") or {},
+        figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),
+    )
+
+
+def card_data(facts: ModelFacts) -> ModelCardData:
+    """The metadata block: what the Hub's search, widget and leaderboards read."""
+    tags = ["audio-classification", "music", "music-genre-classification", "genreast"]
+    emissions = {"emissions": facts.co2_grams, "source": "measured in training"}
+    return ModelCardData(
+        license=facts.license,
+        base_model=facts.base_model,
+        base_model_relation="finetune" if facts.base_model else None,
+        datasets=[facts.dataset_repo] if facts.dataset_repo else None,
+        pipeline_tag="audio-classification",
+        library_name="transformers",
+        metrics=["accuracy", "f1"] if facts.metrics else None,
+        tags=tags,
+        co2_eq_emissions=emissions if facts.co2_grams is not None else None,
+        model_name=facts.name if facts.metrics else None,
+        eval_results=_eval_results(facts) or None,
+    )
+
+
+def _eval_results(facts: ModelFacts) -> list[EvalResult]:
+    """One result a metric and unit: song and clip scores are different measures."""
+    results = []
+    for unit, scores in facts.metrics.items():
+        for key, (name, metric_id) in METRICS.items():
+            if not isinstance(scores.get(key), int | float):
+                continue
+            interval = facts.intervals.get(unit, {}).get(key)
+            arguments = {"unit": unit, "confidence_interval_95": interval}
+            results.append(
+                EvalResult(
+                    task_type="audio-classification",
+                    task_name="Music genre classification",
+                    dataset_type=facts.dataset_repo or "audiofolder",
+                    dataset_name=facts.dataset_repo or f"the songs of {facts.name}",
+                    dataset_split=facts.split or "test",
+                    metric_type=metric_id,
+                    metric_name=f"{name} per {unit}",
+                    metric_value=round(scores[key], 4),
+                    metric_args=arguments,
+                )
+            )
+    return results
+
+
+def render(facts: ModelFacts, template: Path) -> str:
+    """The whole README.md. Raises UserError for an unknown licence id."""
+    check_license(facts.license)
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
+    )
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    body = environment.from_string(template.read_text(encoding="utf-8")).render(
+        facts=facts, captions=FIGURES
+    )
+    body = re.sub(r"\n{3,}", "\n\n", body.strip())
+    return str(ModelCard(f"---\n{card_data(facts).to_yaml()}\n---\n\n{body}\n"))
+
+
+def check_license(license: str | None) -> None:
+    """Refuse a licence id that the Hub does not know."""
+    if license is not None and license not in LICENSES:
+        raise UserError(
+            f"--license is {license!r}; expected an id that the Hub knows, as cc-by-4.0, mit,"
+            " apache-2.0 or other: https://huggingface.co/docs/hub/repositories-licenses"
+        )
+
+
+def number(value: float | None) -> str:
+    """A score with three decimals; a dash for one that could not be measured."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def find(tree: Any, key: str) -> Any:
+    """The first value of a key at any depth of nested mappings, or None."""
+    if not isinstance(tree, dict):
+        return None
+    if key in tree:
+        return tree[key]
+    return next((hit for value in tree.values() if (hit := find(value, key)) is not None), None)
+
+
+def _given(value: Any) -> bool:
+    """Whether a setting is worth a row of the recipe: on, and not merely left unset."""
+    return value not in (None, False, 0, -1, "", [], {})
+
+
+def _is_hub_id(name: Any) -> bool:
+    return isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _read(path: Path, parse) -> dict:
+    return (parse(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}

@@ -1,0 +1,256 @@
+"""What goes to the Hub: a model folder → a staging folder with exactly the files that belong there.
+
+Files are named one by one, never copied by folder; then every staged file is searched for what
+must not go public. Nothing here touches the network.
+"""
+
+import fnmatch
+import getpass
+import hashlib
+import json
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from genreast.errors import UserError
+
+MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+STAGED = (
+    *MODEL_FILES,
+    "README.md",
+    "metrics.json",
+    "training_config.yaml",
+    "figures/*.png",
+    "runs/events.out.tfevents.*",
+)
+# Files that an earlier run may have published, and that no longer describe the model once gone.
+OWNED = STAGED[len(MODEL_FILES) :]
+
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w/:.~<)\]}])"  # not inside a URL, a relative path or a closing tag
+    r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b)"
+)
+SECRETS = {
+    "a Hub token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
+    "an API key": re.compile(r"\b(?:sk-[\w-]{20,}|gh[pousr]_\w{36,}|AKIA[0-9A-Z]{16})"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+}
+
+
+def check_model_dir(model_dir: Path) -> None:
+    """Refuse a folder that is not a trained model, naming everything that is wrong with it."""
+    if not model_dir.is_dir():
+        raise UserError(
+            f"'{model_dir}' is not a folder: name the model folder that train_hf.py wrote"
+        )
+    missing = [name for name in MODEL_FILES if not (model_dir / name).is_file()]
+    if missing:
+        raise UserError(
+            f"'{model_dir}' is not a trained model: it has no {', no '.join(missing)}."
+            " Name the folder that train_hf.py wrote (its --output_dir)"
+        )
+    config = read_json(model_dir / "config.json")
+    if config.get("architectures") != ["ASTForAudioClassification"]:
+        raise UserError(
+            f"'{model_dir}' holds {config.get('architectures') or 'no architecture'}; expected an"
+            " ASTForAudioClassification, as train_hf.py writes it"
+        )
+    labels = list(config.get("id2label", {}).values())
+    if not labels or all(re.fullmatch(r"LABEL_\d+", str(label)) for label in labels):
+        raise UserError(
+            f"the labels in {model_dir}/config.json are {', '.join(labels[:3]) or 'missing'}:"
+            " set id2label and label2id to the genres' names"
+        )
+    extractor = read_json(model_dir / "preprocessor_config.json").get("feature_extractor_type")
+    if extractor != "ASTFeatureExtractor":
+        raise UserError(
+            f"{model_dir}/preprocessor_config.json is of a {extractor}; expected"
+            " ASTFeatureExtractor"
+        )
+    safetensors_header(model_dir / "model.safetensors")
+
+
+def fingerprint(model_dir: Path) -> str:
+    """The sha256 of a model folder's weights."""
+    with (model_dir / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
+    """The metrics of an evaluation folder. Refuses those of another model."""
+    path = evaluation / "metrics.json"
+    if not path.is_file():
+        raise UserError(
+            f"'{evaluation}' is not an evaluation: it has no metrics.json. Make one with"
+            f" `python evaluate_model.py {model_dir} --output_dir DIR`"
+        )
+    metrics = read_json(path)
+    measured, published = metrics.get("model_fingerprint"), fingerprint(model_dir)
+    if measured != published:
+        raise UserError(
+            f"'{evaluation}' measured another model: its fingerprint is {str(measured)[:12]}, that"
+            f" of '{model_dir}' {published[:12]}. Evaluate the model that you publish"
+        )
+    return metrics
+
+
+def stage_model(model_dir: Path, evaluation: Path | None, staging_dir: Path) -> None:
+    """Fill `staging_dir` with what belongs on the Hub, but for the model card.
+
+    Text loses its absolute paths and TensorBoard events all but their scalars. An earlier staging
+    is replaced; any other folder with files in it is refused.
+    """
+    foreign = [name for name in files_in(staging_dir) if not is_staged_name(name)]
+    if foreign:
+        raise UserError(
+            f"'{staging_dir}' holds {foreign[0]}, which no staging made:"
+            " name an empty --staging_dir"
+        )
+    staging_dir.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=staging_dir.parent))
+    try:
+        _fill(model_dir, evaluation, aside)
+        shutil.rmtree(staging_dir, ignore_errors=True)
+        aside.rename(staging_dir)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    staging_dir.chmod(0o755)  # mkdtemp's folders are closed to everyone else
+
+
+def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
+    shutil.copyfile(model_dir / "model.safetensors", target / "model.safetensors")
+    sources = [model_dir / name for name in MODEL_FILES if name.endswith(".json")]
+    sources += [model_dir / "training_config.yaml"]
+    if evaluation:
+        sources += [evaluation / "metrics.json"]
+        (target / "figures").mkdir()
+        for figure in sorted(evaluation.glob("*.png")):
+            shutil.copyfile(figure, target / "figures" / figure.name)
+    for source in filter(Path.is_file, sources):
+        (target / source.name).write_text(without_paths(source.read_text(encoding="utf-8")))
+    events = (path for path in model_dir.rglob("events.out.tfevents.*") if "runs" in path.parts)
+    for number, path in enumerate(sorted(events, key=lambda path: path.name)):
+        # The name's fourth part is the machine's name: only the time stays.
+        time = path.name.split(".")[3]
+        copy_scalars(path, target / "runs" / f"events.out.tfevents.{time}.{number}")
+
+
+def without_paths(text: str) -> str:
+    """The text with each absolute path shortened to its last part."""
+    return ABSOLUTE_PATH.sub(lambda path: re.split(r"[/\\]", path[0].rstrip("/\\"))[-1], text)
+
+
+def copy_scalars(source: Path, target: Path) -> None:
+    """Copy the scalars of a TensorBoard file: its texts hold every setting, with paths."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    target.parent.mkdir(exist_ok=True)
+    with target.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in _events(source):
+            scalars = [value for value in event.summary.value if value.HasField("simple_value")]
+            if event.file_version:
+                kept = Event(wall_time=event.wall_time, file_version=event.file_version)
+                writer.write(kept.SerializeToString())
+            elif scalars:
+                kept = Event(wall_time=event.wall_time, step=event.step)
+                kept.summary.value.extend(scalars)
+                writer.write(kept.SerializeToString())
+
+
+def _events(path: Path) -> Iterator:
+    """The Event messages of a TensorBoard file."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return map(Event.FromString, RawEventFileLoader(str(path)).Load())
+
+
+def scan(folder: Path, user: str | None = None, owner: str = "", token: str | None = None) -> None:
+    """Refuse a folder with a file that does not belong, a secret, an absolute path or a user name.
+
+    `user` is the login name (default: this session's); the `owner` of the repository may be named.
+    """
+    user = getpass.getuser() if user is None else user
+    findings = []
+    for name in files_in(folder):
+        if not is_staged_name(name):
+            findings.append(f"{name} does not belong on the Hub")
+            continue
+        for text in _texts(folder / name):
+            findings += [f"{name} holds {what}" for what in _private(text, user, owner, token)]
+    if findings:
+        raise UserError(f"not published, '{folder}' must not go public: {'; '.join(findings)}")
+
+
+def _private(text: str, user: str, owner: str, token: str | None) -> Iterator[str]:
+    """What in a text must not go public, in words that do not repeat a secret."""
+    for what, pattern in SECRETS.items():
+        if pattern.search(text) or (what == "a Hub token" and token and token in text):
+            yield what
+    if path := ABSOLUTE_PATH.search(text):
+        yield f"the absolute path {path[0]}"
+    # A login name is a word like any other: it tells only where a path, a host or a key names it.
+    name = re.escape(user)
+    places = rf"[/\\]{name}[/\\]|\b{name}@\w|\buser(?:_?name)?\b\W{{1,4}}{name}\b"
+    if user != owner and re.search(places, text):
+        yield f"the user name {user}"
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """What a file holds as text; of binary files the words only, since bytes look like anything."""
+    if path.suffix == ".safetensors":
+        yield json.dumps(safetensors_header(path).get("__metadata__", {}))
+    elif path.suffix == ".png":
+        with Image.open(path) as image:
+            yield from map(str, image.info.values())
+    elif "tfevents" in path.name:
+        for event in _events(path):
+            yield " ".join(
+                f"{value.tag} {value.tensor.string_val}" for value in event.summary.value
+            )
+    else:
+        yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def safetensors_header(path: Path) -> dict:
+    """The JSON header of a safetensors file: name → dtype, shape, place in the file."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(size if size < path.stat().st_size else 0))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        if 8 + size + max(ends) != path.stat().st_size:
+            raise ValueError("cut short")
+    except (struct.error, ValueError, KeyError) as error:
+        raise UserError(
+            f"'{path}' is not a whole safetensors file: train again, or copy it again"
+        ) from error
+    return header
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file, or a UserError that names it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"'{path}' is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"'{path}' holds a {type(content).__name__}; expected an object")
+    return content
+
+
+def files_in(folder: Path) -> list[str]:
+    """The files of a folder at any depth, as sorted names with slashes."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def is_staged_name(name: str) -> bool:
+    """Whether a file of this name belongs on the Hub. A star stays within its folder."""
+    return any(fnmatch.fnmatch(name, p) and name.count("/") == p.count("/") for p in STAGED)
