@@ -1,0 +1,151 @@
+"""The dataset on disk, read back: an `audiofolder` made here, anyone else's, or one on the Hub.
+
+`metadata.parquet` in each split's folder holds `file_name, label, song_id, group, start`. Its Arrow
+schema carries the `ClassLabel`, so plain `load_dataset("audiofolder", data_dir=…)` gives the labels
+in the user's order too.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import (
+    Audio,
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    load_dataset,
+)
+from datasets.exceptions import DatasetGenerationError
+
+from genreast.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+METADATA_FILE = "metadata.parquet"
+SONGS_FILE = "songs.csv"
+
+
+def clip_columns(names: list[str]) -> Features:
+    """What is known of each clip beside its sound; `start` is in seconds of the song."""
+    return Features(
+        {
+            "label": ClassLabel(names=names),
+            "song_id": Value("string"),
+            "group": Value("string"),
+            "start": Value("float64"),
+        }
+    )
+
+
+def load_splits(dataset: str | Path) -> DatasetDict:
+    """The splits of a dataset folder or Hub dataset.
+
+    Columns: `audio` (not decoded: a dict with `path`, absolute, or `bytes`), `label` (ClassLabel),
+    `song_id`, `group`, `start`. A dataset that names no songs counts each clip as its own song.
+
+    Raises UserError when `dataset` is neither, or has no labels.
+    """
+    folder = Path(dataset)
+    if _is_prepared(folder):
+        return DatasetDict(
+            {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
+        )
+    return DatasetDict(
+        {name: _with_songs(split, dataset) for name, split in _load_any(folder, dataset).items()}
+    )
+
+
+def label_names(splits: DatasetDict) -> list[str]:
+    """The genres, in the order of their label ids."""
+    return next(iter(splits.values())).features["label"].names
+
+
+def fingerprint(dataset: str | Path) -> str:
+    """A sha256 over what a dataset holds: which clips, labels and splits, not where it lies."""
+    digest = hashlib.sha256()
+    splits = load_splits(dataset)
+    digest.update("\0".join(label_names(splits)).encode())
+    for name in sorted(splits):
+        table = splits[name].data.table.select(["label", "song_id", "group", "start"])
+        digest.update(f"\0{name}\0{len(table)}".encode())
+        for column in table.columns:
+            digest.update("\0".join(map(str, column.to_pylist())).encode())
+    songs = Path(dataset) / SONGS_FILE
+    if songs.is_file():
+        digest.update(songs.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_prepared(folder: Path) -> bool:
+    tables = [folder / split / METADATA_FILE for split in SPLITS]
+    return any(
+        table.is_file() and {"song_id", "label"} <= set(pq.read_schema(table).names)
+        for table in tables
+    )
+
+
+def _read_split(folder: Path) -> Dataset:
+    """One split of a folder made here, straight from its metadata: no copy in a cache."""
+    table = folder / METADATA_FILE
+    if not table.is_file():
+        raise UserError(f"'{table}' is missing: prepare the dataset again")
+    metadata = pq.read_table(table)
+    features = Features.from_arrow_schema(metadata.schema)
+    features = Features({"audio": Audio(decode=False), **features})
+    del features["file_name"]
+    root = folder.resolve()
+    paths = [
+        {"bytes": None, "path": str(root / name)} for name in metadata["file_name"].to_pylist()
+    ]
+    audio = pa.array(paths, features["audio"].pa_type)
+    columns = [audio, *metadata.drop_columns("file_name").columns]
+    return Dataset(pa.table(columns, schema=features.arrow_schema))
+
+
+def _load_any(folder: Path, dataset: str | Path) -> DatasetDict:
+    """A foreign folder or Hub dataset through `datasets` itself."""
+    try:
+        if not folder.exists():
+            if not _could_be_on_the_hub(folder):
+                raise FileNotFoundError("no such folder")
+            return load_dataset(str(dataset))
+        shards = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
+        if shards or not folder.is_dir():
+            return load_dataset(str(folder))
+        return load_dataset("audiofolder", data_dir=str(folder))
+    except (OSError, ValueError, DatasetGenerationError) as error:
+        what = "is not a dataset" if folder.exists() else "is neither a folder nor a Hub dataset"
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"'{dataset}' {what} ({cause});"
+            " make one with: python prepare_dataset.py RAW_DIR --output_dir data/processed"
+        ) from error
+
+
+def _could_be_on_the_hub(path: Path) -> bool:
+    """USER/NAME, and not a name inside a folder of this machine: asking the Hub takes a while."""
+    return len(path.parts) == 2 and not path.is_absolute() and not path.parent.is_dir()
+
+
+def _with_songs(split: Dataset, dataset: str | Path) -> Dataset:
+    """A foreign split with this project's columns, and no others."""
+    missing = {"audio", "label"} - set(split.column_names)
+    if missing:
+        raise UserError(
+            f"'{dataset}' has no column {' and no column '.join(sorted(missing))};"
+            f" it has {', '.join(split.column_names)}: prepare it with prepare_dataset.py"
+        )
+    split = split.cast_column("audio", Audio(decode=False))
+    if not isinstance(split.features["label"], ClassLabel):
+        split = split.class_encode_column("label")
+    if "song_id" not in split.column_names:
+        names = [audio["path"] or str(number) for number, audio in enumerate(split["audio"])]
+        split = split.add_column("song_id", names)
+    if "group" not in split.column_names:
+        split = split.add_column("group", split["song_id"])
+    if "start" not in split.column_names:
+        split = split.add_column("start", [0.0] * len(split))
+    return split.select_columns(["audio", "label", "song_id", "group", "start"])
