@@ -14,3 +14,15 @@ def shared_audio() -> Path:
     if not SHARED_AUDIO.is_dir():
         pytest.skip("the recordings of ../shared/audio are not on this machine")
     return SHARED_AUDIO
+
+
+@pytest.fixture
+def hub():
+    """A Hub on loopback where alice may write with the token hf_alice; see tests/hub_server.py."""
+    from hub_server import HubServer
+
+    with HubServer() as server:
+        server.add_user("hf_alice", "alice", orgs=("band",))
+        yield server
+        assert not server.unknown, "calls that the stand-in does not know"
+        assert not server.leaks, "the token went to the content's origin"

@@ -77,7 +77,7 @@ class HubServer:
         return self.faults[-1]
 
     def environment(self, home, token: str | None = None) -> dict[str, str]:
-        """Variables for a subprocess: this Hub, an empty cache and login in `home`, no telemetry."""
+        """Variables for a subprocess: this Hub, cache and saved login in `home`, no telemetry."""
         variables = {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),

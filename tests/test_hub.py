@@ -1,0 +1,216 @@
+"""Publishing, against a Hub on loopback: what is there afterwards, and what was said on the way."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from huggingface_hub import HfApi, constants
+from trained_model import GENRES, make_evaluation, make_model_dir
+
+from genreast.errors import UserError
+from genreast.hub import Destination, publish
+from genreast.staging import OWNED, stage_model
+
+ROOT = Path(__file__).resolve().parent.parent
+PIPELINE = """
+import json, sys
+from transformers import pipeline
+scores = pipeline("audio-classification", model=sys.argv[1])(sys.argv[2], top_k=None)
+print(json.dumps({row["label"]: row["score"] for row in scores}))
+"""
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory) -> Path:
+    return make_model_dir(tmp_path_factory.mktemp("models") / "first")
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory, model_dir) -> Path:
+    return make_evaluation(tmp_path_factory.mktemp("evaluation") / "first", model_dir)
+
+
+@pytest.fixture
+def staged(tmp_path, model_dir) -> Path:
+    stage_model(model_dir, None, tmp_path / "staged")
+    (tmp_path / "staged" / "README.md").write_text("---\nlicense: mit\n---\n\n# genre\n")
+    return tmp_path / "staged"
+
+
+@pytest.fixture
+def api(hub, monkeypatch) -> HfApi:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    return HfApi(endpoint=hub.url)
+
+
+@pytest.fixture
+def genre(api) -> Destination:
+    return Destination("alice/genre", owned=OWNED)
+
+
+def run_script(hub, home, *arguments, token="hf_alice") -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "push_to_hub.py"), *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
+    environment |= hub.environment(home, token)
+    return subprocess.run(command, env=environment, cwd=home.parent, capture_output=True, text=True)
+
+
+def files_of(commit) -> set[str]:
+    return set(commit.files) - {".gitattributes"}
+
+
+def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
+    hub, tmp_path, model_dir, evaluation
+):
+    song = tmp_path / "song.wav"
+    seconds = np.arange(160_000) / 16_000
+    sound = np.sin(2 * np.pi * (200 + 50 * seconds) * seconds) * np.sin(2 * np.pi * 2 * seconds)
+    soundfile.write(song, 0.5 * sound, 16_000)
+
+    pushed = run_script(
+        hub, tmp_path / "home", model_dir, "alice/genre", "--evaluation", evaluation, "--private"
+    )
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.split() == [f"{hub.url}/alice/genre"]
+    assert hub.repo("alice/genre").private
+    assert files_of(hub.repo("alice/genre").at("main")) == {
+        "README.md",
+        "config.json",
+        "figures/confusion_matrix.png",
+        "metrics.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        next(name for name in hub.repo("alice/genre").at("main").files if "tfevents" in name),
+        "training_config.yaml",
+    }
+
+    environment = os.environ | hub.environment(tmp_path / "empty", "hf_alice")
+    scores = []
+    for model in ("alice/genre", str(model_dir)):
+        command = [sys.executable, "-c", PIPELINE, model, str(song)]
+        output = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert output.returncode == 0, output.stderr
+        scores.append(json.loads(output.stdout))
+    assert scores[0].keys() == set(GENRES)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    assert max(scores[0].values()) > 0.4, "scores all alike would compare equal to anything"
+
+
+def test_publishing_twice_makes_one_commit(hub, api, genre, staged):
+    first = publish(staged, genre, api=api)
+    second = publish(staged, genre, api=api)
+    assert first.changed and not second.changed
+    assert first.commit == second.commit
+    assert len(hub.repo("alice/genre").history()) == 2, "the Hub's own first commit, and ours"
+
+
+def test_only_what_changed_is_sent_and_what_is_stale_goes(hub, api, genre, staged):
+    (staged / "metrics.json").write_text("{}")
+    publish(staged, genre, api=api)
+    api.upload_file(repo_id="alice/genre", path_or_fileobj=b"by hand", path_in_repo="LICENSE")
+    hub.calls.clear()
+    (staged / "metrics.json").unlink()
+    (staged / "README.md").write_text("---\nlicense: mit\n---\n\n# better\n")
+    publish(staged, genre, api=api)
+    files = hub.repo("alice/genre").at("main").files
+    assert "metrics.json" not in files, "the scores of an older model would mislead"
+    assert files["LICENSE"].content == b"by hand", "what others put there stays"
+    assert files["README.md"].content.endswith(b"# better\n")
+    assert "lfs_put" not in hub.calls, "the weights were there already"
+
+
+def test_a_branch_is_made_and_main_stays(hub, api, genre, staged):
+    publish(staged, replace(genre, revision="wide"), api=api)
+    repo = hub.repo("alice/genre")
+    assert files_of(repo.at("main")) == set()
+    assert "model.safetensors" in repo.at("wide").files
+
+
+def test_a_pull_request_is_opened_once(hub, api, genre, staged):
+    publish(staged, genre, api=api)
+    (staged / "README.md").write_text("---\nlicense: mit\n---\n\n# proposal\n")
+    asked = replace(genre, create_pr=True)
+    first = publish(staged, asked, api=api)
+    second = publish(staged, asked, api=api)
+    assert first.url == second.url == f"{hub.url}/alice/genre/discussions/1"
+    assert first.changed and not second.changed
+    assert len(hub.repo("alice/genre").history()) == 2, "main waits for the merge"
+
+
+def test_a_tag_names_the_commit_and_is_never_moved(hub, api, genre, staged):
+    tagged = replace(genre, tag="v1.0")
+    made = publish(staged, tagged, api=api)
+    assert hub.repo("alice/genre").refs["refs/tags/v1.0"] == made.commit
+    assert publish(staged, tagged, api=api).commit == made.commit
+
+    (staged / "README.md").write_text("---\nlicense: mit\n---\n\n# other\n")
+    with pytest.raises(UserError, match=r"'v1\.0'.*names commit.*Nothing was uploaded"):
+        publish(staged, tagged, api=api)
+    assert hub.repo("alice/genre").at("main").oid == made.commit
+
+
+def test_an_organisation_may_be_the_owner(hub, api, genre, staged):
+    publish(staged, replace(genre, repo_id="band/genre"), api=api)
+    assert "model.safetensors" in hub.repo("band/genre").at("main").files
+
+
+def test_private_is_never_taken_for_granted(hub, api, genre, staged):
+    publish(staged, genre, api=api)
+    before = hub.repo("alice/genre").at("main")
+    with pytest.raises(UserError, match=r"exists and is public.*Nothing was uploaded"):
+        publish(staged, replace(genre, private=True), api=api)
+    assert hub.repo("alice/genre").at("main") == before
+
+
+def test_a_failed_check_of_what_was_read_back_is_told(api, genre, staged):
+    def check(folder):
+        assert (folder / "model.safetensors").read_bytes() == (
+            staged / "model.safetensors"
+        ).read_bytes()
+        raise UserError("the scores differ")
+
+    with pytest.raises(UserError, match="the scores differ"):
+        publish(staged, genre, check=check, api=api)
+
+
+@pytest.mark.parametrize(
+    "repo_id, words",
+    [
+        ("bob/genre", "belongs to bob, and the token to alice: publish under one of alice, band"),
+        ("genre", "'genre' is not a Hub id; expected USER/NAME"),
+        ("alice/my genre", "'alice/my genre' is not a Hub id; expected USER/NAME"),
+    ],
+)
+def test_a_wrong_repo_id_is_named(hub, tmp_path, model_dir, repo_id, words):
+    output = run_script(hub, tmp_path / "home", model_dir, repo_id, "--license", "mit")
+    assert_refused(output, words)
+    assert not hub.store.repos
+
+
+def test_tokens_that_cannot_publish_are_refused_before_anything_is_made(
+    hub, tmp_path, model_dir, evaluation
+):
+    hub.add_user("hf_reader", "alice", role="read")
+    home = tmp_path / "home"
+    for token, words in [
+        (None, "no Hub token found: sign in with `hf auth login`, or set HF_TOKEN"),
+        ("hf_reader", "the token of alice may only read"),
+        ("hf_wrong", "the token is not accepted"),
+    ]:
+        output = run_script(hub, home, model_dir, "alice/genre", token=token)
+        assert_refused(output, words)
+        assert not token or token not in output.stderr + output.stdout
+    assert set(hub.calls) <= {"whoami"}
+
+
+def assert_refused(output: subprocess.CompletedProcess, words: str) -> None:
+    assert output.returncode == 2, output.stderr
+    assert words in output.stderr
+    assert "Traceback" not in output.stderr

@@ -1,0 +1,85 @@
+"""A model folder and its evaluation as training and evaluation leave them, tiny and random."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+from genreast.metrics import evaluate_clips
+from genreast.staging import fingerprint
+
+GENRES = ["jazz", "pop|punk", "rock"]
+
+
+def make_model_dir(folder: Path, seed: int = 0) -> Path:
+    """A tiny AST with what else lies in a model folder, some of which must never be published."""
+    torch.manual_seed(seed)
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        id2label=dict(enumerate(GENRES)),
+        label2id={genre: index for index, genre in enumerate(GENRES)},
+    )
+    model = ASTForAudioClassification(config)
+    # A head this large tells one sound from another, so that comparing scores can fail.
+    torch.nn.init.normal_(model.classifier.dense.weight, std=2.0)
+    model.save_pretrained(folder)
+    ASTFeatureExtractor(mean=-5.1, std=3.2).save_pretrained(folder)
+    settings = {
+        "model_name_or_path": "MIT/ast-finetuned-audioset-10-10-0.4593",
+        "output_dir": "/home/alice/models/first",
+        "learning_rate": 1e-5,
+        "num_train_epochs": 5,
+        "seed": 3,
+    }
+    songs = {
+        "train": {"jazz": 30, "pop|punk": 12, "rock": 41},
+        "validation": {"jazz": 3, "pop|punk": 2, "rock": 4},
+        "test": {"jazz": 4, "pop|punk": 4, "rock": 12},
+    }
+    training = {"settings": settings, "versions": {"torch": "2.13.0"}, "songs": songs}
+    (folder / "training_config.yaml").write_text(yaml.safe_dump(training, sort_keys=False))
+    (folder / "training_args.bin").write_bytes(b"hf_secretsecretsecretsecretsecret")
+    (folder / "checkpoint-1").mkdir()
+    (folder / "checkpoint-1" / "optimizer.pt").write_bytes(b"momentum")
+    _write_events(folder / "runs" / "Nov22_alices-laptop")
+    return folder
+
+
+def _write_events(folder: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
+    writer.add_text("args", '{"output_dir": "/home/alice/models/first"}')
+    writer.add_scalar("train/loss", 0.5, global_step=1)
+    writer.close()
+
+
+def make_evaluation(folder: Path, model_dir: Path) -> Path:
+    """An evaluation of the model, with made-up logits: 20 songs of two clips."""
+    random = np.random.default_rng(0)
+    labels = np.repeat([0] * 4 + [1] * 4 + [2] * 12, 2)
+    songs = [f"song{index // 2:02d}" for index in range(40)]
+    logits = random.normal(size=(40, 3)) + 2 * np.eye(3)[labels]
+    metrics = evaluate_clips(logits, labels, songs, GENRES)
+    metrics["split"] = "test"
+    metrics["dataset"] = os.path.abspath("data/processed")
+    metrics["model_fingerprint"] = fingerprint(model_dir)
+    metrics["confidence_intervals"] = {"song": {"accuracy": [0.7, 0.98]}}
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "predictions.csv").write_text("file_name,label\n")
+    _write_figure(folder / "confusion_matrix.png")
+    return folder
+
+
+def _write_figure(path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(path)
