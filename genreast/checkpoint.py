@@ -1,0 +1,133 @@
+"""A trained model from its folder or the Hub, checked before it is used.
+
+Only safetensors are read and no remote code is run. What cannot be used is refused in words: no
+such model, no audio classification, no label names.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from genreast.errors import UserError
+
+MODEL_TYPE = "audio-spectrogram-transformer"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def load(name: str) -> tuple[Any, Any]:
+    """The `ASTForAudioClassification` in float32, ready to evaluate, and its feature extractor.
+
+    Raises UserError when there is no such model, the Hub cannot be reached, or it is not a genre
+    classifier of this kind.
+    """
+    config = _read_config(name)
+    _check_config(name, config)
+    from transformers import ASTFeatureExtractor, ASTForAudioClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # reading one file from disk: nothing to wait for
+    try:
+        extractor = ASTFeatureExtractor.from_pretrained(name)
+        model, report = ASTForAudioClassification.from_pretrained(
+            name, dtype="float32", use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"model '{name}' cannot be loaded: {_one_line(error)}") from error
+    finally:
+        logging.enable_progress_bar()
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])[0]
+        raise UserError(
+            f"model '{name}' has no trained '{missing}': it is not a finished audio classifier; "
+            "fine-tune it first with train_hf.py"
+        )
+    _check_extractor(name, model, extractor)
+    return model.eval(), extractor
+
+
+def label_names(model: Any) -> list[str]:
+    """The genres in the order of the model's outputs."""
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def fingerprint(name: str) -> str:
+    """sha256 of a model's weights file, which tells whether results belong to it."""
+    if Path(name).is_dir():
+        path = Path(name) / WEIGHTS_FILE
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(name, WEIGHTS_FILE))
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_config(name: str) -> dict[str, Any]:
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise UserError(f"'{name}' is no model folder: it holds no config.json")
+    elif name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"model '{name}' is not there: expected a model folder or a Hub id")
+    from transformers import PreTrainedConfig
+
+    try:
+        return PreTrainedConfig.get_config_dict(name)[0]
+    except (OSError, ValueError) as error:
+        raise UserError(f"model '{name}' {_hub_words(error)}") from error
+
+
+def _hub_words(error: BaseException) -> str:
+    """Why a model's files could not be had, from the chain of exceptions."""
+    from huggingface_hub import errors
+
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    kinds = [
+        (errors.GatedRepoError, "is gated: ask for access on its page, then `hf auth login`"),
+        (errors.RepositoryNotFoundError, "is neither a folder here nor a model on the Hub you see"),
+        (errors.HFValidationError, "is neither a folder here nor a Hub id (USER/NAME)"),
+        (errors.LocalEntryNotFoundError, "is not a folder here, and the Hub cannot be reached"),
+        (errors.OfflineModeIsEnabled, "is not a folder here, and the Hub is off (HF_HUB_OFFLINE)"),
+        (errors.EntryNotFoundError, "has no config.json on the Hub: it is no transformers model"),
+    ]
+    for kind, words in kinds:
+        if any(isinstance(each, kind) for each in chain):
+            return words
+    return f"cannot be loaded: {_one_line(error)}"
+
+
+def _check_config(name: str, config: dict[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind != MODEL_TYPE:
+        raise UserError(f"model '{name}' is of type '{kind}'; expected '{MODEL_TYPE}'")
+    architecture = (config.get("architectures") or ["ASTForAudioClassification"])[0]
+    if architecture != "ASTForAudioClassification":
+        raise UserError(
+            f"model '{name}' is a bare {architecture}, not audio classification; "
+            "fine-tune it first with train_hf.py"
+        )
+    names = list((config.get("id2label") or {}).values())
+    if not names or all(str(each).startswith("LABEL_") for each in names):
+        raise UserError(
+            f"model '{name}' has no label names (id2label in its config.json); write them there"
+        )
+
+
+def _check_extractor(name: str, model: Any, extractor: Any) -> None:
+    faults = [
+        f"{key} {found} in preprocessor_config.json, {expected} in the model"
+        for key, found, expected in [
+            ("max_length", extractor.max_length, model.config.max_length),
+            ("num_mel_bins", extractor.num_mel_bins, model.config.num_mel_bins),
+            ("sampling_rate", extractor.sampling_rate, 16_000),
+        ]
+        if found != expected
+    ]
+    if faults:
+        raise UserError(f"model '{name}' does not fit its features: {'; '.join(faults)}")
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] + ("…" if len(text) > 300 else "")

@@ -1,0 +1,187 @@
+"""A model folder or Hub id and songs → genre probabilities, window by window.
+
+    GenreClassifier.from_pretrained("user/name")("song.mp3").genres()
+
+A whole song is heard in windows; its probabilities come from the mean of the windows'
+log-probabilities. A 10 s file gets what `pipeline("audio-classification")` gives.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genreast import checkpoint
+from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE, AudioError
+from genreast.errors import UserError
+from genreast.features import LogMel, pad_batch
+from genreast.windows import Cut, read_songs
+
+SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
+
+
+@dataclass
+class SongPrediction:
+    """What the model hears in one song, window by window; or the problem that kept it from it."""
+
+    song: str
+    labels: list[str]
+    seconds: float = 0.0
+    window_seconds: float = CLIP_SECONDS
+    starts: list[float] = field(default_factory=list)  # of each window, in seconds
+    log_probabilities: np.ndarray | None = None  # (windows, classes)
+    embedding: np.ndarray | None = None  # (hidden,), the mean over windows
+    problem: str | None = None
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of the whole song, (classes,): the windows' mean log-probability, normalised."""
+        if self.problem:
+            raise AudioError(f"{self.song}: {self.problem}")
+        mean = torch.from_numpy(self.log_probabilities).mean(0)
+        return mean.softmax(0).numpy()
+
+    def genres(self, top_k: int | None = None) -> list[tuple[str, float]]:
+        """Genres and their probabilities, the most probable first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:top_k]
+        return [(self.labels[index], float(self.probabilities[index])) for index in order]
+
+
+class GenreClassifier:
+    """A trained model that hears whole songs."""
+
+    def __init__(self, model, extractor, device: str | torch.device | None = None):
+        self.device = torch.device(device or best_device())
+        self.model = model.to(self.device).eval()
+        self.log_mel = LogMel.from_extractor(extractor).eval()
+        self.labels = checkpoint.label_names(model)
+        longest = (extractor.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
+        seconds = getattr(model.config, "clip_seconds", None) or CLIP_SECONDS
+        self.window = min(longest, round(seconds * SAMPLING_RATE))  # samples
+
+    @classmethod
+    def from_pretrained(cls, name: str, device: str | None = None) -> "GenreClassifier":
+        """Load a model folder or Hub id. Raises UserError when it cannot be used."""
+        _check_device(device)
+        return cls(*checkpoint.load(str(name)), device)
+
+    def __call__(self, song: str | Path, **options) -> SongPrediction:
+        """Hear one song; options as in `predict`. Raises AudioError when there is no answer."""
+        prediction = next(self.predict([song], **options))
+        if prediction.problem:
+            raise AudioError(f"{prediction.song}: {prediction.problem}")
+        return prediction
+
+    def predict(
+        self,
+        songs: Iterable[str | Path],
+        batch_size: int = 8,
+        overlap: float = 0.0,
+        max_windows: int | None = None,
+    ) -> Iterator[SongPrediction]:
+        """Hear songs in batches that reach across them; yield each as it is done, in order.
+
+        `overlap` is the share of a window that the next one repeats, 0 or more and below 1. A song
+        without an answer (unreadable, silent, under 25 ms) is yielded with its `problem`.
+        """
+        hop = max(1, round(self.window * (1 - overlap)))
+        waiting: deque[_Hearing] = deque()
+        batch: list[tuple[_Hearing, np.ndarray]] = []
+        for song, audio in read_songs(songs, Cut(self.window, hop, max_windows)):
+            hearing = _Hearing(song)
+            waiting.append(hearing)
+            if isinstance(audio, AudioError):
+                hearing.problem, hearing.expected = str(audio), 0
+                continue
+            hearing.seconds = audio.samples / SAMPLING_RATE
+            hearing.starts = [start / SAMPLING_RATE for start in audio.starts]
+            hearing.expected = len(audio.starts)
+            for window in audio.windows:
+                batch.append((hearing, window))
+                if len(batch) == batch_size:
+                    self._hear(batch)
+                    batch = []
+                    while waiting and waiting[0].done:
+                        yield self._prediction(waiting.popleft())
+        if batch:
+            self._hear(batch)
+        while waiting:
+            yield self._prediction(waiting.popleft())
+
+    @torch.inference_mode()
+    def logits(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms (batch, samples) and their real lengths (batch,) → float32 logits
+        (batch, classes) and pooled features (batch, hidden), both on the CPU."""
+        features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
+        pooled = self.model.audio_spectrogram_transformer(features).pooler_output
+        logits = self.model.classifier(pooled)
+        return logits.float().cpu(), pooled.float().cpu()
+
+    def _hear(self, batch: list[tuple["_Hearing", np.ndarray]]) -> None:
+        logits, pooled = self.logits(*pad_batch(window for _, window in batch))
+        log_probabilities = logits.double().log_softmax(1).numpy()
+        for (hearing, window), row, embedding in zip(
+            batch, log_probabilities, pooled.numpy(), strict=True
+        ):
+            hearing.rows.append(row)
+            hearing.embedding = hearing.embedding + embedding
+            hearing.peak = max(hearing.peak, float(np.abs(window).max()))
+
+    def _prediction(self, hearing: "_Hearing") -> SongPrediction:
+        common = {
+            "song": hearing.song,
+            "labels": self.labels,
+            "seconds": hearing.seconds,
+            "window_seconds": self.window / SAMPLING_RATE,
+        }
+        problem = hearing.problem
+        if not problem and hearing.peak < SILENCE_PEAK:
+            problem = "the file is silent: there is nothing to judge"
+        if problem:
+            return SongPrediction(**common, problem=problem)
+        return SongPrediction(
+            **common,
+            starts=hearing.starts,
+            log_probabilities=np.stack(hearing.rows),
+            embedding=hearing.embedding / len(hearing.rows),
+        )
+
+
+@dataclass
+class _Hearing:
+    """A song while its windows are with the model."""
+
+    song: str
+    problem: str | None = None
+    seconds: float = 0.0
+    starts: list[float] = field(default_factory=list)
+    expected: int | None = None
+    rows: list[np.ndarray] = field(default_factory=list)
+    embedding: np.ndarray | float = 0.0
+    peak: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        return len(self.rows) == self.expected
+
+
+def best_device() -> str:
+    """cuda, mps or cpu: the best that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(device: str | None) -> None:
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        words = " ".join(str(error).split())[:120]
+        raise UserError(f"--device is '{device}', which cannot be used here: {words}") from error

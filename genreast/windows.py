@@ -1,0 +1,114 @@
+"""Songs → windows, read ahead of the model.
+
+A few threads decode the next songs while the model works on this one. A long mix is never held
+whole: its windows are cut from the stream.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genreast.audio import (
+    FRAME_LENGTH,
+    SAMPLING_RATE,
+    STREAM_SECONDS,
+    AudioError,
+    header_seconds,
+    load_audio,
+    stream_audio,
+    window_starts,
+)
+
+SONGS_AHEAD = 3  # decoded songs that wait for the model, at most 77 MB each
+
+
+@dataclass
+class Cut:
+    """How songs are cut: the window and the hop in samples, and the most windows a song."""
+
+    window: int
+    hop: int | None = None
+    max_windows: int | None = None
+
+    def starts(self, samples: int) -> list[int]:
+        """First samples of the windows, spread evenly over the song when they are limited."""
+        starts = window_starts(samples, self.window, self.hop)
+        if self.max_windows and len(starts) > self.max_windows:
+            centres = (np.arange(self.max_windows) + 0.5) * len(starts) / self.max_windows
+            starts = [starts[int(centre)] for centre in centres]
+        return starts
+
+
+@dataclass
+class SongAudio:
+    """An opened song: its length in samples, where its windows start, and the windows."""
+
+    samples: int
+    starts: list[int]
+    windows: Iterator[np.ndarray]
+
+
+def read_songs(
+    songs: Iterable[str | Path], cut: Cut, threads: int = 2
+) -> Iterator[tuple[str, SongAudio | AudioError]]:
+    """Open songs in their order, decoded ahead by `threads` threads; an error stands in its place.
+
+    The windows of one song must be consumed before the next is asked for.
+    """
+    waiting: deque[tuple[str, Future]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        try:
+            for song in songs:
+                waiting.append((str(song), pool.submit(open_song, song, cut)))
+                if len(waiting) > SONGS_AHEAD:
+                    yield _opened(*waiting.popleft())
+            while waiting:
+                yield _opened(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _opened(song: str, future: Future) -> tuple[str, SongAudio | AudioError]:
+    try:
+        return song, future.result()
+    except AudioError as error:
+        return song, error
+
+
+def open_song(path: str | Path, cut: Cut) -> SongAudio:
+    """Decode a song, or make ready to stream one too long to hold. Raises AudioError."""
+    if not Path(path).is_file():
+        raise AudioError("no such file")
+    if (header_seconds(path) or 0) > STREAM_SECONDS:
+        # A first pass counts the samples, for no header can be trusted with the last window.
+        samples = sum(map(len, stream_audio(path)))
+        starts = cut.starts(samples)
+        return SongAudio(samples, starts, cut_stream(stream_audio(path), starts, cut.window))
+    audio = load_audio(path)
+    if len(audio) < FRAME_LENGTH:
+        raise AudioError(
+            f"{1000 * len(audio) / SAMPLING_RATE:.0f} ms of sound are too short: "
+            "25 ms are the least that has a spectrum"
+        )
+    starts = cut.starts(len(audio))
+    windows = (audio[start : start + cut.window] for start in starts)
+    return SongAudio(len(audio), starts, windows)
+
+
+def cut_stream(
+    blocks: Iterable[np.ndarray], starts: list[int], window: int
+) -> Iterator[np.ndarray]:
+    """Windows at ascending `starts` out of successive blocks, holding no more than it must."""
+    held, position, blocks = np.zeros(0, np.float32), 0, iter(blocks)
+    for start in starts:
+        while position + len(held) < start + window:
+            block = next(blocks, None)
+            if block is None:
+                break
+            past = max(0, min(start - position, len(held)))
+            held, position = np.concatenate([held[past:], block]), position + past
+        yield held[start - position : start - position + window].copy()

@@ -1,0 +1,147 @@
+"""The classifier hears what the stock pipeline hears, whole songs, and says what it cannot."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.special import log_softmax, softmax
+from transformers import ASTConfig, ASTModel, BertConfig, pipeline
+
+from genreast import checkpoint
+from genreast.audio import AudioError, load_audio, window_starts
+from genreast.errors import UserError
+from genreast.inference import GenreClassifier
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_model):
+    return GenreClassifier.from_pretrained(tiny_model, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def stock(tiny_model):
+    return pipeline("audio-classification", model=str(tiny_model), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["ten", "short"])
+def test_song_of_one_window_scores_as_the_stock_pipeline(classifier, stock, song_files, name):
+    expected = {each["label"]: each["score"] for each in stock(str(song_files[name]))}
+    genres = dict(classifier(song_files[name]).genres())
+    assert genres == pytest.approx(expected, abs=1e-4)
+    assert max(expected.values()) < 0.999  # a saturated score could not differ
+
+
+def test_long_song_is_the_mean_of_its_windows_log_probabilities(classifier, stock, song_files):
+    audio = load_audio(song_files["long"])
+    rows = []
+    for start in window_starts(len(audio), 160_000):
+        scores = {each["label"]: each["score"] for each in stock(audio[start : start + 160_000])}
+        rows.append([scores[label] for label in classifier.labels])
+    prediction = classifier(song_files["long"], batch_size=2)
+    assert np.exp(prediction.log_probabilities) == pytest.approx(np.array(rows), abs=1e-4)
+    mean = softmax(log_softmax(np.log(rows), axis=1).mean(0))
+    assert prediction.probabilities == pytest.approx(mean, abs=1e-4)
+    assert prediction.starts == [0, 10, 20]
+    assert np.ptp(rows, axis=0).max() > 0.01  # the windows do differ
+
+
+def test_batches_reach_across_songs_and_change_nothing(classifier, song_files):
+    songs = [song_files[name] for name in ("long", "short", "ten", "long")]
+    alone = [classifier(song).log_probabilities for song in songs]
+    together = list(classifier.predict(songs, batch_size=3))
+    assert [prediction.song for prediction in together] == [str(song) for song in songs]
+    for prediction, expected in zip(together, alone, strict=True):
+        assert prediction.log_probabilities == pytest.approx(expected, abs=1e-4)
+
+
+def test_songs_are_yielded_as_they_finish(classifier, song_files):
+    asked = []
+
+    def songs():
+        for _ in range(12):
+            asked.append(1)
+            yield song_files["ten"]
+
+    next(classifier.predict(songs(), batch_size=1))
+    assert len(asked) < 12
+
+
+def test_overlap_and_limit_choose_the_windows(classifier, song_files):
+    prediction = classifier(song_files["long"], overlap=0.5)
+    assert prediction.starts == [0, 5, 10, 15, 20, 24]
+    assert len(classifier(song_files["long"], max_windows=2).starts) == 2
+
+
+def test_window_is_what_training_cut(classifier, tiny_model, tmp_path, song_files):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "clip_seconds": 4.0}))
+    prediction = GenreClassifier.from_pretrained(folder, device="cpu")(song_files["ten"])
+    assert prediction.window_seconds == 4 and prediction.starts == [0, 4, 6]
+    assert classifier.window == 160_000
+
+
+def test_embedding_is_the_mean_of_the_pooled_features(classifier, song_files):
+    embedding = classifier(song_files["ten"]).embedding
+    with torch.inference_mode():
+        logits = classifier.model.classifier(torch.tensor(embedding)[None])[0]
+    expected = classifier(song_files["ten"]).probabilities
+    assert logits.softmax(0).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_songs_without_an_answer_are_named_and_the_others_go_on(classifier, song_files, tmp_path):
+    silent, click, text = (tmp_path / name for name in ("silent.wav", "click.wav", "text.mp3"))
+    soundfile.write(silent, np.zeros(200_000), 16_000)
+    soundfile.write(click, np.full(200, 0.5), 16_000)
+    text.write_text("not music")
+    songs = [silent, song_files["ten"], click, text, tmp_path / "gone.wav", song_files["short"]]
+    predictions = list(classifier.predict(songs))
+    problems = [prediction.problem for prediction in predictions]
+    assert problems[1] is None and problems[5] is None
+    assert "silent" in problems[0] and "too short" in problems[2]
+    assert "not audio" in problems[3] and "no such file" in problems[4]
+    with pytest.raises(AudioError, match=r"silent\.wav: the file is silent"):
+        classifier(silent)
+
+
+def test_one_frame_of_sound_is_heard(classifier, tmp_path):
+    path = tmp_path / "25ms.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 400), 16_000)
+    assert classifier(path).probabilities.sum() == pytest.approx(1)
+
+
+def change_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
+    def refuse(folder, words):
+        with pytest.raises(UserError, match=words):
+            checkpoint.load(str(folder))
+
+    refuse(tmp_path, "holds no config.json")
+    refuse(tmp_path / "nowhere", "is not there")
+    BertConfig().save_pretrained(tmp_path / "bert")
+    refuse(tmp_path / "bert", "of type 'bert'")
+    config = ASTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    ASTModel(config).save_pretrained(tmp_path / "bare")
+    refuse(tmp_path / "bare", "not audio classification")
+    nameless = shutil.copytree(tiny_model, tmp_path / "nameless")
+    change_config(nameless, id2label={"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"})
+    refuse(nameless, "no label names")
+    headless = shutil.copytree(tmp_path / "bare", tmp_path / "headless")
+    change_config(headless, id2label={"0": "rock", "1": "jazz"}, architectures=None)
+    shutil.copy(tiny_model / "preprocessor_config.json", headless)
+    refuse(headless, "no trained 'classifier")
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    features = json.loads((other / "preprocessor_config.json").read_text())
+    (other / "preprocessor_config.json").write_text(json.dumps({**features, "max_length": 512}))
+    refuse(other, "max_length 512")
+    (other / "preprocessor_config.json").unlink()
+    refuse(other, "cannot be loaded")
+    with pytest.raises(UserError, match="--device is 'banana'"):
+        GenreClassifier.from_pretrained(tiny_model, device="banana")

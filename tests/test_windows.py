@@ -1,0 +1,71 @@
+"""Songs become the same windows whether they are held whole or streamed."""
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genreast import windows
+from genreast.audio import AudioError, load_audio
+from genreast.windows import Cut, cut_stream, open_song, read_songs
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    samples=st.integers(1, 300),
+    window=st.integers(1, 60),
+    hop=st.integers(1, 60),
+    block=st.integers(1, 90),
+    limit=st.none() | st.integers(1, 5),
+)
+def test_windows_of_a_stream_are_the_slices_of_the_whole(samples, window, hop, block, limit):
+    audio = np.arange(samples, dtype=np.float32)
+    starts = Cut(window, hop, limit).starts(samples)
+    blocks = (audio[first : first + block] for first in range(0, samples, block))
+    streamed = list(cut_stream(blocks, starts, window))
+    assert len(streamed) == len(starts)
+    for start, cut in zip(starts, streamed, strict=True):
+        assert np.array_equal(cut, audio[start : start + window])
+
+
+@given(samples=st.integers(1, 5000), limit=st.integers(1, 8))
+def test_limited_windows_are_some_of_all_and_spread_over_the_song(samples, limit):
+    every = Cut(100).starts(samples)
+    some = Cut(100, max_windows=limit).starts(samples)
+    assert set(some) <= set(every)
+    assert len(some) == len(set(some)) == min(limit, len(every))
+    if len(every) > 2 * limit:
+        assert some[0] > every[0] and some[-1] < every[-1]  # neither intro nor outro
+
+
+def test_a_long_song_is_streamed_into_the_same_windows(song_files, monkeypatch):
+    cut = Cut(window=48_000, hop=30_000)
+    whole = open_song(song_files["long"], cut)
+    expected = list(whole.windows)
+    monkeypatch.setattr(windows, "STREAM_SECONDS", 5)
+    streamed = open_song(song_files["long"], cut)
+    assert streamed.samples == whole.samples and streamed.starts == whole.starts
+    for cut_of_stream, cut_of_whole in zip(streamed.windows, expected, strict=True):
+        assert np.array_equal(cut_of_stream, cut_of_whole)
+
+
+def test_songs_come_in_their_order_and_errors_stand_in_their_place(song_files, tmp_path):
+    broken = tmp_path / "broken.mp3"
+    broken.write_text("no music")
+    order = [song_files["long"], broken, song_files["ten"], tmp_path / "absent.wav"]
+    order += [song_files["short"]] * 6
+    opened = list(read_songs(order, Cut(160_000)))
+    assert [name for name, _ in opened] == [str(path) for path in order]
+    errors = {name for name, song in opened if isinstance(song, AudioError)}
+    assert errors == {str(broken), str(order[3])}
+    assert opened[2][1].samples == len(load_audio(song_files["ten"]))
+
+
+def test_less_than_a_frame_is_refused_and_a_frame_is_not(tmp_path):
+    path = tmp_path / "click.wav"
+    soundfile.write(path, np.full(399, 0.1), 16_000)
+    with pytest.raises(AudioError, match="25 ms are the least"):
+        open_song(path, Cut(160_000))
+    soundfile.write(path, np.full(400, 0.1), 16_000)
+    assert [len(window) for window in open_song(path, Cut(160_000)).windows] == [400]
