@@ -316,6 +316,27 @@ def _apply_config(parser: SettingsParser, settings: type, path: Path) -> None:
         parser.set_defaults(**{key: getattr(parsed, key)})
 
 
+def own_settings(settings: Any) -> dict[str, Any]:
+    """The values of a settings object that are not the libraries' defaults or of this machine.
+
+    All of this project's own fields, and of the Trainer's options those that were changed.
+    """
+    inherited = {f.name: f for base in type(settings).__mro__[1:-1] for f in _fields(base)}
+    values = {}
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        value = getattr(value, "value", value)  # the Trainer turns names into enums
+        default = inherited[item.name].default if item.name in inherited else dataclasses.MISSING
+        plain = isinstance(value, str | int | float | bool | list) or value is None
+        if plain and item.init and value != getattr(default, "value", default):
+            values[item.name] = value
+    return values
+
+
+def _fields(cls: type) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+
+
 def _flag_text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict | bool) else str(value)
 

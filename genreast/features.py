@@ -6,6 +6,7 @@ stays the stock extractor's: a test holds both equal to 1e-4.
 
 import json
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,16 +40,19 @@ def _filters_and_window(
     """Kaldi's triangular mel filters (257, num_mel_bins) and Hann window (400,)."""
     from transformers.audio_utils import mel_filter_bank
 
-    filters = mel_filter_bank(
-        num_frequency_bins=FFT_LENGTH // 2 + 1,
-        num_mel_filters=num_mel_bins,
-        min_frequency=LOWEST_FREQUENCY,
-        max_frequency=SAMPLING_RATE // 2,
-        sampling_rate=SAMPLING_RATE,
-        norm=None,
-        mel_scale="kaldi",
-        triangularize_in_mel_space=True,
-    )
+    with warnings.catch_warnings():
+        # 128 bins over 257 frequencies leave the lowest filters empty; AST was trained so.
+        warnings.filterwarnings("ignore", message="At least one mel filter")
+        filters = mel_filter_bank(
+            num_frequency_bins=FFT_LENGTH // 2 + 1,
+            num_mel_filters=num_mel_bins,
+            min_frequency=LOWEST_FREQUENCY,
+            max_frequency=SAMPLING_RATE // 2,
+            sampling_rate=SAMPLING_RATE,
+            norm=None,
+            mel_scale="kaldi",
+            triangularize_in_mel_space=True,
+        )
     window = torch.hann_window(FRAME_LENGTH, periodic=False, dtype=torch.float64)
     return torch.from_numpy(filters).to(device, dtype), window.to(device, dtype)
 

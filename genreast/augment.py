@@ -1,0 +1,163 @@
+"""Augmentation on the device, batched and seeded: of waveforms, of log-mel features, of patches.
+
+Each function draws its numbers from a CPU generator, so that a seed gives the same augmentation on
+every device. Nothing here runs in evaluation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from genreast.features import num_frames
+
+
+@dataclass
+class Augmentation:
+    """What to do to a training batch; zeros do nothing."""
+
+    mask_time_frames: int = 0
+    mask_mel_bins: int = 0
+    mixup_alpha: float = 0.0
+    mixup_probability: float = 0.0
+    time_roll: bool = False
+    gain_db: float = 0.0
+
+    def waveforms(
+        self,
+        waveforms: torch.Tensor,
+        lengths: torch.Tensor,
+        targets: torch.Tensor,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Roll, gain, mixup: (batch, samples), real lengths (batch,), targets (batch, classes)."""
+        if self.time_roll:
+            waveforms = roll(waveforms, lengths, generator)
+        if self.gain_db:
+            waveforms = gain(waveforms, self.gain_db, generator)
+        if self.mixup_alpha and _uniform(1, generator).item() < self.mixup_probability:
+            return mixup(waveforms, lengths, targets, self.mixup_alpha, generator)
+        return waveforms, lengths, targets
+
+    def features(
+        self, features: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """SpecAugment of normalised log-mel (batch, frames, mel) with real lengths in samples."""
+        if not (self.mask_time_frames or self.mask_mel_bins):
+            return features
+        frames = num_frames(lengths).clamp(max=features.shape[1])
+        return spec_augment(features, frames, self.mask_time_frames, self.mask_mel_bins, generator)
+
+
+def random_crop(
+    waveforms: torch.Tensor, lengths: torch.Tensor, window: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random `window` samples of each clip that is longer: (batch, ≤ window) and lengths."""
+    spare = (lengths - window).clamp(min=0)
+    starts = (_uniform(len(lengths), generator) * (spare.cpu() + 1)).long().to(waveforms.device)
+    width = min(window, waveforms.shape[1])
+    positions = starts[:, None] + torch.arange(width, device=waveforms.device)
+    return waveforms.gather(1, positions.clamp(max=waveforms.shape[1] - 1)), lengths.clamp(
+        max=window
+    )
+
+
+def roll(
+    waveforms: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Each clip rolled by a random time within its real samples; padding stays at the end."""
+    shifts = (_uniform(len(lengths), generator) * lengths.cpu()).long().to(waveforms.device)
+    positions = torch.arange(waveforms.shape[1], device=waveforms.device).expand_as(waveforms)
+    real = lengths.to(waveforms.device)[:, None].clamp(min=1)
+    rolled = torch.where(positions < real, (positions + shifts[:, None]) % real, positions)
+    return waveforms.gather(1, rolled)
+
+
+def gain(waveforms: torch.Tensor, decibels: float, generator: torch.Generator) -> torch.Tensor:
+    """Each clip louder or softer by a random −decibels to +decibels."""
+    drawn = (2 * _uniform(len(waveforms), generator) - 1) * decibels
+    return waveforms * (10 ** (drawn / 20)).to(waveforms.device)[:, None]
+
+
+def mixup(
+    waveforms: torch.Tensor,
+    lengths: torch.Tensor,
+    targets: torch.Tensor,
+    alpha: float,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Each clip mixed with another of the batch, λ ~ Beta(α, α), targets alike (Zhang 2018).
+
+    Waveforms are mixed, as AST's own recipe does; a mix is as long as its longer part.
+    """
+    order = torch.randperm(len(waveforms), generator=generator).to(waveforms.device)
+    share = _beta(alpha, len(waveforms), generator).to(waveforms.device)[:, None]
+    mixed = share * waveforms + (1 - share) * waveforms[order]
+    return (
+        mixed,
+        torch.maximum(lengths, lengths[order.to(lengths.device)]),
+        share * targets + (1 - share) * targets[order],
+    )
+
+
+def spec_augment(
+    features: torch.Tensor,
+    frames: torch.Tensor,
+    time_width: int,
+    mel_width: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """One time mask and one mel mask a clip, each of random width, set to the mean (Park 2019).
+
+    `features` are normalised, so the mean is 0. Time masks fall on the `frames` (batch,) real
+    frames only and cover at most half of them; mel masks leave the padding as it is too.
+    """
+    frames = frames.to(features.device)
+    batch, length, mel = features.shape
+    time_widths = torch.minimum(
+        (_uniform(batch, generator) * (time_width + 1)).long().to(frames), frames // 2
+    )
+    mel_widths = (_uniform(batch, generator) * (min(mel_width, mel) + 1)).long().to(frames)
+    time_starts = (_uniform(batch, generator).to(frames.device) * (frames - time_widths + 1)).long()
+    mel_starts = (_uniform(batch, generator).to(frames.device) * (mel - mel_widths + 1)).long()
+    times = torch.arange(length, device=features.device)[None]
+    bins = torch.arange(mel, device=features.device)[None]
+    in_time = (times >= time_starts[:, None]) & (times < (time_starts + time_widths)[:, None])
+    in_mel = (bins >= mel_starts[:, None]) & (bins < (mel_starts + mel_widths)[:, None])
+    real = times < frames[:, None]
+    return features.masked_fill((in_time[..., None] | in_mel[:, None]) & real[..., None], 0.0)
+
+
+def kept_tokens(
+    grid: tuple[int, int], share: float, kind: str, generator: torch.Generator
+) -> torch.Tensor:
+    """Patchout: sorted indices of the tokens that stay, for a grid of (mel, time) patches.
+
+    `share` of the patches goes: single patches (unstructured), whole columns (time) or whole rows
+    (frequency), the same for the whole batch (Koutini 2022, section 3.2). The two special tokens
+    at the front always stay.
+    """
+    rows, columns = grid
+    patches = torch.arange(rows * columns).reshape(rows, columns)
+    if kind == "unstructured":
+        kept = patches.flatten()[_kept(rows * columns, share, generator)]
+    elif kind == "time":
+        kept = patches[:, _kept(columns, share, generator)].flatten()
+    else:
+        kept = patches[_kept(rows, share, generator)].flatten()
+    return torch.cat([torch.arange(2), kept + 2])
+
+
+def _kept(count: int, share: float, generator: torch.Generator) -> torch.Tensor:
+    keep = max(1, count - round(count * share))
+    return torch.randperm(count, generator=generator)[:keep].sort().values
+
+
+def _uniform(count: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(count, generator=generator)
+
+
+def _beta(alpha: float, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Beta(α, α) drawn as a ratio of Gammas, for torch's Beta takes no generator."""
+    gammas = torch._standard_gamma(torch.full((2, count), alpha), generator=generator)
+    total = gammas.sum(0)
+    return torch.where(total > 0, gammas[0] / total, 0.5)

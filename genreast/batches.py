@@ -1,0 +1,82 @@
+"""Dataset rows → padded waveforms: what a DataLoader's workers do, and no more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from genreast.audio import SAMPLING_RATE, AudioError, load_audio, window_starts
+from genreast.errors import UserError
+from genreast.features import pad_batch
+
+
+class ClipDataset(Dataset):
+    """One split's clips as waveforms at 16 kHz, each with its label and its row number.
+
+    Columns: `audio` (`Audio(decode=False)`), `label`; `song_id` where the dataset has it.
+    """
+
+    def __init__(self, split: datasets.Dataset):
+        self.rows = split
+        self.labels: list[int] = list(split["label"])
+        self.song_ids: list[str] = [str(song) for song in split["song_id"]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        source = self.rows[index]["audio"]
+        try:
+            waveform = load_audio(source["bytes"] or source["path"])
+        except AudioError as error:
+            name = source["path"] or f"row {index}"
+            raise UserError(f"clip '{name}' of the dataset cannot be read: {error}") from error
+        return {"waveform": waveform, "label": self.labels[index], "index": index}
+
+    def longest_seconds(self, sample: int = 32) -> float:
+        """The longest of a few clips spread over the split, in seconds."""
+        step = max(1, len(self) // sample)
+        lengths = [len(self[index]["waveform"]) for index in range(0, len(self), step)]
+        return max(lengths) / SAMPLING_RATE
+
+
+def collate(clips: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Clips → `waveforms` (batch, samples), `lengths`, `labels` and `indices` (batch,)."""
+    waveforms, lengths = pad_batch(clip["waveform"] for clip in clips)
+    return {
+        "waveforms": waveforms,
+        "lengths": lengths,
+        "labels": torch.tensor([clip["label"] for clip in clips]),
+        "indices": torch.tensor([clip["index"] for clip in clips]),
+    }
+
+
+def split_windows(
+    waveforms: torch.Tensor, lengths: torch.Tensor, window: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Clips longer than the model's window → all their windows, for evaluation.
+
+    Returns waveforms (windows, ≤ window), their lengths and the clip each came from (windows,).
+    """
+    if waveforms.shape[1] <= window:
+        return waveforms, lengths, torch.arange(len(lengths))
+    parts, part_lengths, clips = [], [], []
+    for clip, length in enumerate(lengths.tolist()):
+        for start in window_starts(length, window):
+            parts.append(waveforms[clip, start : start + window])
+            part_lengths.append(min(window, length - start))
+            clips.append(clip)
+    return torch.stack(parts), torch.tensor(part_lengths), torch.tensor(clips)
+
+
+def pool_windows(logits: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+    """Mean log-probabilities of each clip's windows: (windows, classes) → (clips, classes)."""
+    if np.array_equal(clips.numpy(), np.arange(len(clips))):
+        return logits
+    clips = clips.to(logits.device)
+    sums = torch.zeros(int(clips.max()) + 1, logits.shape[1], device=logits.device)
+    sums.index_add_(0, clips, logits.float().log_softmax(-1))
+    return sums / torch.bincount(clips)[:, None]

@@ -1,0 +1,124 @@
+"""Imbalanced genres: how often each is drawn, what each clip's loss weighs, and the losses."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+
+
+def class_counts(
+    labels: Sequence[int], song_ids: Sequence[str], num_classes: int, count_by: str = "clip"
+) -> np.ndarray:
+    """Clips, or distinct songs, of each class: shape (classes,)."""
+    if count_by == "song":
+        labels = [label for label, _ in set(zip(labels, song_ids, strict=True))]
+    return np.bincount(labels, minlength=num_classes)
+
+
+def sampling_weights(labels: Sequence[int], counts: np.ndarray, exponent: float) -> np.ndarray:
+    """How often each clip is drawn against the others: its class's share to the power −exponent.
+
+    A class of share p is then drawn in proportion to p^(1 − exponent): as it is at 0, every class
+    alike at 1. The original GenreAST repeats clips by the same rule, rounded up.
+    """
+    labels = np.asarray(labels)
+    clips = np.bincount(labels, minlength=len(counts))
+    share = counts / counts.sum()
+    # Counted by song, a class's clips share what its songs weigh.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        target = np.where(counts > 0, share ** (1 - exponent), 0.0)
+        per_clip = np.where(clips > 0, target / clips, 0.0)
+    return per_clip[labels]
+
+
+class EpochSampler(Sampler[int]):
+    """Clip indices of one epoch: each as often as its weight says, in an order of seed and epoch.
+
+    Equal weights give a permutation. Otherwise a clip of expected count e is drawn ⌊e⌋ or ⌈e⌉
+    times (systematic sampling), so that an epoch's class counts hardly vary. Every process makes
+    the same order and accelerate deals it out, which keeps the sampling right on any number of
+    them and after a resume.
+    """
+
+    def __init__(self, weights: Sequence[float], seed: int):
+        weights = np.asarray(weights, dtype=np.float64)
+        self.expected = weights / weights.sum() * len(weights)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the order that of `epoch`, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.expected)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        first = generator.permutation(len(self))  # which clips are rounded up must not recur
+        edges = np.cumsum(self.expected[first])
+        marks = np.arange(len(self)) + generator.uniform()
+        drawn = first[np.searchsorted(edges, marks * edges[-1] / len(self)).clip(max=len(self) - 1)]
+        yield from generator.permutation(drawn).tolist()
+
+
+def class_weights(counts: np.ndarray, kind: str = "none", beta: float = 0.999) -> torch.Tensor:
+    """Weight of each class in the loss, (classes,), scaled so that the mean over samples is 1.
+
+    `inverse` is 1 / n; `effective` is (1 − β) / (1 − β^n), one over the effective number of samples
+    (Cui 2019, equation 2). A class without samples weighs nothing.
+    """
+    counts = torch.as_tensor(counts, dtype=torch.float64)
+    if kind == "none":
+        return torch.ones(len(counts))
+    raw = 1 / counts if kind == "inverse" else (1 - beta) / (1 - beta**counts)
+    raw = torch.where(counts > 0, raw, 0.0)
+    return (raw * counts.sum() / (raw * counts).sum()).float()
+
+
+def soft_targets(labels: torch.Tensor, num_classes: int, smoothing: float = 0.0) -> torch.Tensor:
+    """Labels (batch,) → targets (batch, classes) with `smoothing` spread over all classes."""
+    targets = nn.functional.one_hot(labels, num_classes).float()
+    return targets * (1 - smoothing) + smoothing / num_classes
+
+
+class ClassificationLoss(nn.Module):
+    """Loss of each sample for soft targets: (batch, classes) and (batch, classes) → (batch,).
+
+    - `cross_entropy`: −Σ t log p.
+    - `focal`: −Σ t (1 − p)^γ log p (Lin 2017, equation 4).
+    - `logit_adjusted`: cross-entropy of logits + τ log π, π the train split's class shares
+      (Menon 2021, equation 10); predictions use the plain logits.
+
+    Each is multiplied by the target's mean class weight. The losses are for a sum: the caller
+    divides by the number of samples of the whole batch over all processes.
+    """
+
+    def __init__(
+        self,
+        kind: str = "cross_entropy",
+        counts: np.ndarray | None = None,
+        weights: torch.Tensor | None = None,
+        gamma: float = 2.0,
+        tau: float = 1.0,
+    ):
+        super().__init__()
+        self.kind, self.gamma = kind, gamma
+        self.register_buffer("weights", weights)
+        adjustment = None
+        if kind == "logit_adjusted":
+            share = torch.as_tensor(counts, dtype=torch.float64) / float(np.sum(counts))
+            adjustment = (tau * share.clamp(min=1e-12).log()).float()
+        self.register_buffer("adjustment", adjustment)
+
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = logits.float()
+        if self.adjustment is not None:
+            logits = logits + self.adjustment
+        log_probabilities = logits.log_softmax(-1)
+        terms = -targets * log_probabilities
+        if self.kind == "focal":
+            terms = terms * (1 - log_probabilities.exp()) ** self.gamma
+        losses = terms.sum(-1)
+        return losses if self.weights is None else losses * (targets @ self.weights)

@@ -1,0 +1,189 @@
+"""The Audio Spectrogram Transformer: from the Hub, a folder, an original `.pth`, or from scratch.
+
+Whatever it starts from, the result is a plain `ASTForAudioClassification` with the dataset's
+labels, the asked-for window length and strides, and frozen parts.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
+from genreast.errors import UserError
+from genreast.features import num_frames
+
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # the published AST models' (Gong 2021)
+
+# Width, layers, heads and patch stride. `base` is the paper's (Gong 2021, section 2.1), `small` is
+# DeiT-small's width with half its depth, `tiny` trains on a laptop's CPU in minutes.
+SIZES = {
+    "tiny": {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "stride": 16},
+    "small": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "stride": 16},
+    "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "stride": 10},
+}
+
+
+def window_frames(seconds: float) -> int:
+    """Frames a model needs to hear `seconds` at once, rounded up to whole patches of 16.
+
+    10 s need 998 frames and get 1008; the published AudioSet models use 1024.
+    """
+    return math.ceil(num_frames(round(seconds * SAMPLING_RATE)) / 16) * 16
+
+
+def longest_window(config: ASTConfig) -> int:
+    """Samples a model can hear at once."""
+    return (config.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
+
+
+def set_window(config: ASTConfig, clip_seconds: float) -> None:
+    """Note in the config, as `clip_seconds`, the length of window the model is trained on.
+
+    Clips longer than the model can hear are cut to 10 s, or to its own window where that is less.
+    """
+    if round(clip_seconds * SAMPLING_RATE) > longest_window(config):
+        clip_seconds = min(CLIP_SECONDS, longest_window(config) / SAMPLING_RATE)
+    config.clip_seconds = round(clip_seconds, 3)
+
+
+def window_samples(config: ASTConfig) -> int:
+    """Samples of one window: as long as the clips of training, at most what the model can hear."""
+    seconds = getattr(config, "clip_seconds", None) or CLIP_SECONDS
+    return min(longest_window(config), round(seconds * SAMPLING_RATE))
+
+
+def from_scratch(
+    size: str,
+    max_length: int = 1024,
+    time_stride: int | None = None,
+    frequency_stride: int | None = None,
+    attn_implementation: str = "sdpa",
+) -> ASTForAudioClassification:
+    """A model with random weights at a named size: tiny, small or base."""
+    shape = dict(SIZES[size])
+    stride = shape.pop("stride")
+    config = ASTConfig(
+        **shape,
+        intermediate_size=4 * shape["hidden_size"],
+        max_length=max_length,
+        time_stride=time_stride or stride,
+        frequency_stride=frequency_stride or stride,
+        attn_implementation=attn_implementation,
+    )
+    model = ASTForAudioClassification(config)
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    # transformers leaves these at zero, where every patch looks alike at first; AST's own code
+    # draws them from a truncated normal.
+    for parameter in (
+        embeddings.position_embeddings,
+        embeddings.cls_token,
+        embeddings.distillation_token,
+    ):
+        nn.init.trunc_normal_(parameter, std=config.initializer_range)
+    return model
+
+
+def from_pretrained(
+    source: str, attn_implementation: str = "sdpa", revision: str | None = None
+) -> ASTForAudioClassification:
+    """A model from a Hub id or a model folder, in float32.
+
+    Raises UserError when there is none, when the Hub cannot be reached, or when it is no AST.
+    """
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise UserError(f"'{source}' is no model folder: it holds no config.json")
+    try:
+        config = ASTConfig.from_pretrained(source, revision=revision)
+        if config.model_type != ASTConfig.model_type:
+            raise UserError(
+                f"'{source}' is a {config.model_type} model; expected an Audio Spectrogram "
+                "Transformer (audio-spectrogram-transformer)"
+            )
+        return ASTForAudioClassification.from_pretrained(
+            source,
+            revision=revision,
+            config=config,
+            attn_implementation=attn_implementation,
+            dtype=torch.float32,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"model '{source}' cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] + ("…" if len(text) > 300 else "")
+
+
+def set_labels(model: ASTForAudioClassification, label_names: list[str]) -> bool:
+    """Give the model the dataset's labels; returns whether that took a new, untrained head.
+
+    A head for the same set of names is kept, reordered to the dataset's order.
+    """
+    config = model.config
+    old_names = [config.id2label[i] for i in range(config.num_labels)]
+    head = model.classifier.dense
+    if sorted(old_names) == sorted(label_names):
+        order = [old_names.index(name) for name in label_names]
+        with torch.no_grad():
+            head.weight.copy_(head.weight[order].clone())
+            head.bias.copy_(head.bias[order].clone())
+    else:
+        head = nn.Linear(config.hidden_size, len(label_names))
+        nn.init.trunc_normal_(head.weight, std=config.initializer_range)
+        nn.init.zeros_(head.bias)
+        model.classifier.dense = head
+    config.id2label = dict(enumerate(label_names))
+    config.label2id = {name: index for index, name in enumerate(label_names)}
+    config.problem_type = "single_label_classification"
+    model.num_labels = len(label_names)
+    return sorted(old_names) != sorted(label_names)
+
+
+def resize(
+    model: ASTForAudioClassification,
+    max_length: int | None = None,
+    time_stride: int | None = None,
+    frequency_stride: int | None = None,
+) -> None:
+    """Change window length or strides; position embeddings are interpolated in time and frequency.
+
+    At the original size nothing changes. Loading with `ignore_mismatched_sizes` would draw new
+    random position embeddings instead (DeiT's and AST's own code interpolate too).
+    """
+    config, embeddings = model.config, model.audio_spectrogram_transformer.embeddings
+    old_shape = embeddings.get_shape(config)
+    config.max_length = max_length or config.max_length
+    config.time_stride = time_stride or config.time_stride
+    config.frequency_stride = frequency_stride or config.frequency_stride
+    new_shape = embeddings.get_shape(config)
+    if min(new_shape) < 1:
+        raise UserError(
+            f"a window of {config.max_length} frames is shorter than one patch of "
+            f"{config.patch_size}; choose a longer --window_seconds"
+        )
+    embeddings.patch_embeddings.projection.stride = (config.frequency_stride, config.time_stride)
+    if new_shape == old_shape:
+        return
+    tokens = embeddings.position_embeddings.data
+    special, patches = tokens[:, :2], tokens[:, 2:]
+    grid = patches.transpose(1, 2).reshape(1, -1, *old_shape)
+    grid = nn.functional.interpolate(grid, size=new_shape, mode="bicubic", align_corners=False)
+    patches = grid.flatten(2).transpose(1, 2)
+    embeddings.position_embeddings = nn.Parameter(torch.cat([special, patches], dim=1))
+
+
+def freeze_body(model: ASTForAudioClassification) -> None:
+    """Train the classification head alone."""
+    model.audio_spectrogram_transformer.requires_grad_(False)
+
+
+def feature_extractor(config: ASTConfig, mean: float, std: float) -> ASTFeatureExtractor:
+    """The stock extractor for a model, with the train split's statistics."""
+    return ASTFeatureExtractor(
+        max_length=config.max_length, num_mel_bins=config.num_mel_bins, mean=mean, std=std
+    )

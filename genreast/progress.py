@@ -1,0 +1,137 @@
+"""What a person sees of a training run: a summary, a bar, a table of epochs, the curves."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+
+from genreast.training import GenreTrainer
+
+EPOCH_COLUMNS = {
+    "epoch": ("epoch", "{:g}"),
+    "loss": ("train loss", "{:.3f}"),
+    "eval_loss": ("val. loss", "{:.3f}"),
+    "eval_clip_accuracy": ("clip acc.", "{:.3f}"),
+    "eval_clip_macro_f1": ("clip F1", "{:.3f}"),
+    "eval_song_accuracy": ("song acc.", "{:.3f}"),
+    "eval_song_macro_f1": ("song F1", "{:.3f}"),
+}
+
+
+def summary(trainer: GenreTrainer) -> str:
+    """What is about to run, in a few lines: data, model, device, steps."""
+    args, model, clips = trainer.args, trainer.model, trainer.train_clips
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
+    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = args.max_steps if args.max_steps > 0 else _steps(trainer)
+    songs = Counter(label for label, _ in set(zip(clips.labels, clips.song_ids, strict=True)))
+    counts = Counter(clips.labels)
+    lines = [
+        f"device      {_device(args)}, {precision}, {args.world_size} process(es)",
+        f"model       {trained / 1e6:.1f} M parameters trained, {frozen / 1e6:.1f} M frozen, "
+        f"{_tokens(model)} tokens a window of {trainer.window / 16000:g} s",
+        f"data        {len(clips)} clips of {len(set(clips.song_ids))} songs to train on, "
+        f"{len(trainer.eval_clips)} of {len(set(trainer.eval_clips.song_ids))} to validate",
+        f"steps       {steps}, {batch} clips each, {args.num_train_epochs:g} epochs",
+        "genres      "
+        + ", ".join(
+            f"{name} {songs[label]} songs / {counts[label]} clips"
+            for label, name in enumerate(trainer.genres)
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _steps(trainer: GenreTrainer) -> int:
+    steps_an_epoch = len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps
+    return round(max(steps_an_epoch, 1) * trainer.args.num_train_epochs)
+
+
+def _device(args) -> str:
+    if args.device.type == "cuda":
+        return torch.cuda.get_device_name(args.device)
+    return f"{args.device.type} with {torch.get_num_threads()} threads"
+
+
+def _tokens(model) -> int:
+    return model.audio_spectrogram_transformer.embeddings.position_embeddings.shape[1]
+
+
+class ProgressTable(TrainerCallback):
+    """A bar with loss and rate to stderr while training, and a line of metrics after each epoch."""
+
+    def __init__(self):
+        self.bar: tqdm | None = None
+        self.rows: list[dict] = []
+        self._loss: float | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="step",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                mininterval=0.5,
+            )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.bar is not None and logs and "loss" in logs:
+            self._loss = logs["loss"]
+            self.bar.set_postfix(loss=f"{self._loss:.3f}", lr=f"{logs['learning_rate']:.1e}")
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        if not state.is_world_process_zero or not metrics:
+            return
+        row = {**metrics, "epoch": state.epoch, "loss": self._loss}
+        if not self.rows:
+            self._write("  ".join(f"{title:>10}" for title, _ in EPOCH_COLUMNS.values()))
+        self.rows.append(row)
+        cells = [_cell(row.get(key), form) for key, (_, form) in EPOCH_COLUMNS.items()]
+        self._write("  ".join(f"{cell:>10}" for cell in cells))
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    @staticmethod
+    def _write(line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def learning_curves(history: list[dict], path: Path) -> None:
+    """Draw losses and macro-F1 against epochs from the Trainer's log history, a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for axes, key, label in (
+        (losses, "loss", "train (augmented)"),
+        (losses, "eval_loss", "validation"),
+        (scores, "eval_clip_macro_f1", "clips"),
+        (scores, "eval_song_macro_f1", "songs"),
+    ):
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="o", markersize=3)
+    losses.set(xlabel="epoch", ylabel="loss", title="Loss")
+    scores.set(xlabel="epoch", ylabel="macro-F1", title="Validation macro-F1", ylim=(0, 1.02))
+    for axes in (losses, scores):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,215 @@
+"""Settings of training: this project's own, on top of every option of the Trainer.
+
+The defaults are the recipe of `configs/finetune.yaml` in short; `configs/base.yaml` writes them
+out with their reasons, and a test holds the two equal.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from genreast.config import Faults, option
+
+AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
+SIZES = ("tiny", "small", "base")
+
+
+def _option(group: str, default, help: str, **metadata):
+    return option(default, help, group=group, **metadata)
+
+
+def _model(*args, **metadata):
+    return _option("model", *args, **metadata)
+
+
+def _data(*args, **metadata):
+    return _option("data", *args, **metadata)
+
+
+def _imbalance(*args, **metadata):
+    return _option("imbalance", *args, **metadata)
+
+
+def _augment(*args, **metadata):
+    return _option("augmentation (training only, on the device)", *args, **metadata)
+
+
+def _optimisation(*args, **metadata):
+    return _option("optimisation", *args, **metadata)
+
+
+@dataclass
+class TrainArguments(TrainingArguments):
+    """Settings of `train_hf.py`."""
+
+    # Each default with its reason stands in configs/base.yaml.
+    model_name_or_path: str = _model(
+        AUDIOSET_AST, "model to start from: Hub id, model folder, or an original GenreAST .pth file"
+    )
+    from_scratch: str | None = _model(
+        None, "start from random weights at a named size: tiny, small or base"
+    )
+    pth_labels: str | None = _model(None, "text file with the .pth file's label names, one a line")
+    window_seconds: float | None = _model(
+        None, "audio the model hears at once, in seconds (default: what it was made for)"
+    )
+    time_stride: int | None = _model(None, "frames between patches (default: the model's)")
+    frequency_stride: int | None = _model(None, "mel bins between patches (default: the model's)")
+    attn_implementation: str = _model("sdpa", "attention: eager, sdpa or flash_attention_2")
+    freeze: str = _model("none", "what stays as it is: none, or body (train the head alone)")
+
+    dataset: str = _data("data/processed", "dataset folder, or Hub dataset id")
+    audio_column: str = _data("audio", "column that holds the sound")
+    label_column: str = _data("label", "column that holds the genre")
+    song_column: str = _data("song_id", "column that names the song; absent: each row is a song")
+
+    sampling_exponent: float = _imbalance(
+        0.0, "0 draws clips as they are, 1 draws every genre equally often"
+    )
+    count_by: str = _imbalance("clip", "what a genre's share is counted in: clip or song")
+    class_weights: str = _imbalance("none", "weights of the loss: none, inverse or effective")
+    effective_beta: float = _imbalance(0.999, "beta of effective-number weights (Cui 2019)")
+    loss: str = _imbalance("cross_entropy", "cross_entropy, focal or logit_adjusted")
+    focal_gamma: float = _imbalance(2.0, "gamma of the focal loss (Lin 2017)")
+    logit_adjustment: float = _imbalance(1.0, "tau of the logit-adjusted loss (Menon 2021)")
+
+    mask_time_frames: int = _augment(96, "longest SpecAugment mask in time, frames of 10 ms")
+    mask_mel_bins: int = _augment(24, "widest SpecAugment mask in frequency, mel bins")
+    mixup_alpha: float = _augment(0.3, "Beta parameter of mixup; 0 turns it off")
+    mixup_probability: float = _augment(0.5, "share of batches that are mixed")
+    time_roll: bool = _augment(True, "roll each clip by a random time")
+    gain_db: float = _augment(6.0, "largest random gain, up or down, in dB")
+    patchout: float = _augment(0.0, "share of patches left out at random (Koutini 2022)")
+    patchout_kind: str = _augment(
+        "unstructured", "unstructured (single patches), time (columns) or frequency (rows)"
+    )
+
+    layer_decay: float = _optimisation(
+        0.75, "learning rate of a layer against the one above it; 1 treats all alike"
+    )
+    average_checkpoints: int = _optimisation(
+        0, "average the weights of the last N checkpoints, kept if better on validation"
+    )
+    early_stopping_patience: int = _optimisation(
+        0, "stop after N evaluations without a better song macro-F1; 0 never stops"
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={"help": "bfloat16 autocast (default: where the device has it)"},
+    )
+
+    output_dir: str = field(
+        default="models/genreast", metadata={"help": "folder the model is written to"}
+    )
+    learning_rate: float = field(default=5e-5, metadata={"help": "peak learning rate"})
+    num_train_epochs: float = field(default=10.0, metadata={"help": "passes over the train split"})
+    per_device_train_batch_size: int = field(
+        default=8, metadata={"help": "clips a forward pass and process"}
+    )
+    per_device_eval_batch_size: int = field(
+        default=16, metadata={"help": "clips a forward pass and process, in evaluation"}
+    )
+    warmup_steps: float = field(
+        default=0.1, metadata={"help": "warm-up: a share of all steps below 1, else steps"}
+    )
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "learning rate schedule"})
+    weight_decay: float = field(default=0.05, metadata={"help": "AdamW's decay of matrices"})
+    label_smoothing_factor: float = field(default=0.1, metadata={"help": "label smoothing"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when to save a checkpoint"})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "checkpoints kept besides the best"}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "publish the best checkpoint, not the last"}
+    )
+    metric_for_best_model: str = field(
+        default="song_macro_f1", metadata={"help": "what makes a checkpoint the best"}
+    )
+    greater_is_better: bool | None = field(
+        default=True, metadata={"help": "whether a larger metric is better"}
+    )
+    logging_steps: float = field(default=10, metadata={"help": "steps between two log lines"})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "hide NaN losses from the log; ours stops at one"}
+    )
+    report_to: list[str] | None = field(
+        default_factory=lambda: ["tensorboard"],
+        metadata={"help": "loggers: tensorboard, trackio, wandb, none"},
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "must be false: waveforms are not the model's own input"}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of everything random in training"})
+
+    def __post_init__(self):
+        self._check()
+        # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and device_has_bf16(self.use_cpu)
+        super().__post_init__()
+
+    def _check(self) -> None:
+        faults = Faults()
+
+        def one_of(name: str, *choices: str) -> None:
+            value = getattr(self, name)
+            expected = ", ".join(choices)
+            faults.unless(value in choices, f"--{name} is '{value}'; expected one of {expected}")
+
+        def at_least(name: str, least: float, most: float = float("inf")) -> None:
+            value = getattr(self, name)
+            limit = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
+            faults.unless(
+                value is None or least <= value <= most, f"--{name} is {value}; expected {limit}"
+            )
+
+        if self.from_scratch is not None:
+            one_of("from_scratch", *SIZES)
+        one_of("freeze", "none", "body")
+        one_of("count_by", "clip", "song")
+        one_of("class_weights", "none", "inverse", "effective")
+        one_of("loss", "cross_entropy", "focal", "logit_adjusted")
+        one_of("patchout_kind", "unstructured", "time", "frequency")
+        one_of("attn_implementation", "eager", "sdpa", "flash_attention_2")
+        for name in ("sampling_exponent", "mixup_probability", "label_smoothing_factor"):
+            at_least(name, 0, 1)
+        at_least("patchout", 0, 0.9)
+        at_least("layer_decay", 0.1, 1)
+        at_least("effective_beta", 0, 0.999999)
+        at_least("window_seconds", 1)
+        at_least("learning_rate", 0, 1)
+        for name in ("num_train_epochs", "focal_gamma", "logit_adjustment", "mixup_alpha"):
+            at_least(name, 0)
+        for name in ("mask_time_frames", "mask_mel_bins", "gain_db", "average_checkpoints"):
+            at_least(name, 0)
+        for name in ("early_stopping_patience", "weight_decay", "warmup_steps"):
+            at_least(name, 0)
+        for name in ("time_stride", "frequency_stride", "per_device_train_batch_size"):
+            at_least(name, 1)
+        for name in ("per_device_eval_batch_size", "gradient_accumulation_steps"):
+            at_least(name, 1)
+        faults.unless(
+            not self.remove_unused_columns,
+            "--remove_unused_columns is true; it must stay false: it would drop the waveforms",
+        )
+        faults.unless(
+            self.hub_token is None,
+            "--hub_token is set; it would be saved in a file. Set HF_TOKEN or log in instead",
+        )
+        faults.unless(
+            not self.push_to_hub,
+            "--push_to_hub is set; publish with push_to_hub.py, which checks what goes out",
+        )
+        faults.report()
+
+
+def device_has_bf16(use_cpu: bool = False) -> bool:
+    """Whether the device that training will run on computes in bfloat16 natively."""
+    if torch.cuda.is_available() and not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.backends.mps.is_available() and not use_cpu:
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

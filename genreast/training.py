@@ -1,0 +1,230 @@
+"""Training: the Trainer with this project's features, augmentation, loss, sampler and optimizer.
+
+The model stays a plain `ASTForAudioClassification`: everything that training adds happens before
+or after its forward pass, or in a hook that is gone when training ends.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer
+from transformers.trainer_utils import EvalPrediction
+
+from genreast.augment import Augmentation, kept_tokens, random_crop
+from genreast.batches import ClipDataset, collate, pool_windows, split_windows
+from genreast.errors import UserError
+from genreast.features import LogMel
+from genreast.imbalance import (
+    ClassificationLoss,
+    EpochSampler,
+    class_counts,
+    class_weights,
+    sampling_weights,
+    soft_targets,
+)
+from genreast.metrics import evaluate_clips
+from genreast.model import window_samples
+from genreast.recipe import TrainArguments
+
+
+class GenreTrainer(Trainer):
+    """Trains on waveforms: log-mel on the device, sums of losses, metrics of clips and songs."""
+
+    # Losses are summed over the samples and divided by their number in the whole step, over
+    # accumulation and processes; a mean would be scaled wrongly by the Trainer.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: ASTForAudioClassification,
+        args: TrainArguments,
+        train_clips: ClipDataset,
+        eval_clips: ClipDataset,
+        extractor: ASTFeatureExtractor,
+        **options,
+    ):
+        self.train_clips, self.eval_clips = train_clips, eval_clips
+        self.genres = [model.config.id2label[i] for i in range(model.config.num_labels)]
+        self.window = window_samples(model.config)
+        self.features = LogMel.from_extractor(extractor)
+        self.augmentation = Augmentation(
+            mask_time_frames=args.mask_time_frames,
+            mask_mel_bins=args.mask_mel_bins,
+            mixup_alpha=args.mixup_alpha,
+            mixup_probability=args.mixup_probability,
+            time_roll=args.time_roll,
+            gain_db=args.gain_db,
+        )
+        self.counts = class_counts(
+            train_clips.labels, train_clips.song_ids, len(self.genres), args.count_by
+        )
+        weights = class_weights(self.counts, args.class_weights, args.effective_beta)
+        self.loss = ClassificationLoss(
+            args.loss, self.counts, weights, args.focal_gamma, args.logit_adjustment
+        )
+        self._generator = torch.Generator()
+        self._micro_step = (-1, 0)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=train_clips,
+            eval_dataset=eval_clips,
+            processing_class=extractor,
+            compute_metrics=self._metrics,
+            **options,
+        )
+        self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
+        self.can_return_loss = True
+        self.loss.to(args.device)
+
+    def _get_train_sampler(self, train_dataset=None) -> EpochSampler:
+        clips = self.train_clips
+        weights = sampling_weights(clips.labels, self.counts, self.args.sampling_exponent)
+        return EpochSampler(weights, self.args.seed)
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """AdamW with layer-wise learning rates, and no decay where it does harm."""
+        if self.optimizer is None:
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            groups = parameter_groups(
+                self.model if model is None else model,
+                options["lr"],
+                self.args.weight_decay,
+                self.args.layer_decay,
+            )
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Augmented features, one forward pass, and this process's part of the step's mean loss."""
+        generator = self._step_generator()
+        waveforms, lengths = inputs["waveforms"], inputs["lengths"]
+        targets = soft_targets(
+            inputs["labels"], len(self.genres), self.args.label_smoothing_factor
+        )
+        with torch.no_grad():
+            waveforms, lengths = random_crop(waveforms, lengths, self.window, generator)
+            waveforms, lengths, targets = self.augmentation.waveforms(
+                waveforms, lengths, targets, generator
+            )
+            features = self.features.train()(waveforms, lengths)
+            features = self.augmentation.features(features, lengths, generator)
+        with patchout(self.model, self.args.patchout, self.args.patchout_kind, generator):
+            outputs = model(input_values=features)
+        losses = self.loss(outputs.logits, targets)
+        if num_items_in_batch is None:
+            num_items_in_batch = len(losses) * self.accelerator.num_processes
+        # DistributedDataParallel averages gradients over processes: undo it.
+        loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss.item()} at step {self.state.global_step + 1}; lower "
+                f"--learning_rate (now {self.args.learning_rate:g}), or train in float32 with "
+                "--bf16 false. The last checkpoint is unharmed"
+            )
+        return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Logits of whole clips, and their row numbers in the place of labels."""
+        inputs = self._prepare_inputs(inputs)
+        waveforms, lengths, clips = split_windows(
+            inputs["waveforms"], inputs["lengths"], self.window
+        )
+        with torch.no_grad(), self.compute_loss_context_manager():
+            logits = model(input_values=self.features.eval()(waveforms, lengths)).logits
+        return None, pool_windows(logits.float(), clips), inputs["indices"]
+
+    def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Clip and song metrics; each clip counts once, whatever the number of processes."""
+        indices, first = np.unique(prediction.label_ids, return_index=True)
+        clips = self.eval_clips
+        scores = evaluate_clips(
+            prediction.predictions[first],
+            np.asarray(clips.labels)[indices],
+            [clips.song_ids[index] for index in indices],
+            self.genres,
+        )
+        flat = {"loss": scores["clip"]["log_loss"]}
+        for level, values in scores.items():
+            for name, value in values.items():
+                if isinstance(value, float):
+                    flat[f"{level}_{name}"] = value
+        return flat
+
+    def floating_point_ops(self, inputs) -> int:
+        """Not counted: the Trainer's estimate is made for text."""
+        return 0
+
+    def _step_generator(self) -> torch.Generator:
+        """Augmentation's random numbers: of the seed, the step and the process, not of the past.
+
+        A resumed run so draws what an unbroken one would have drawn.
+        """
+        step, micro_step = self._micro_step
+        micro_step = micro_step + 1 if step == self.state.global_step else 0
+        self._micro_step = (self.state.global_step, micro_step)
+        key = (self.args.seed, self.state.global_step, micro_step, self.args.process_index)
+        seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+        return self._generator.manual_seed(int(seed >> np.uint64(1)))
+
+
+@contextlib.contextmanager
+def patchout(
+    model: ASTForAudioClassification, share: float, kind: str, generator: torch.Generator
+) -> Iterator[None]:
+    """Leave out a share of the patches during one forward pass (Koutini 2022, section 3.2)."""
+    if not share:
+        yield
+        return
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    kept = kept_tokens(embeddings.get_shape(model.config), share, kind, generator)
+
+    def drop(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+        return output[:, kept.to(output.device)]
+
+    hook = embeddings.register_forward_hook(drop)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def parameter_groups(
+    model: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float
+) -> list[dict]:
+    """Trainable parameters by layer and decay, for any torch optimizer.
+
+    The head learns at `learning_rate`, each layer below at `layer_decay` times the one above it
+    (Clark 2020; the AST fine-tuning recipes of BEATs and EAT use it). Norms, biases, position
+    embeddings and the two special tokens are not decayed.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    depth = 1 + max((_layer_of(name) for name in names if ".layers." in name), default=0)
+    groups: dict[tuple[int, bool], dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer = depth + 1 if "classifier" in name else min(_layer_of(name), depth)
+        if "audio_spectrogram_transformer.layernorm" in name:
+            layer = depth
+        decayed = parameter.ndim > 1 and "embeddings.position" not in name and "token" not in name
+        group = groups.setdefault(
+            (layer, decayed),
+            {
+                "params": [],
+                "lr": learning_rate * layer_decay ** (depth + 1 - layer),
+                "weight_decay": weight_decay if decayed else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _layer_of(name: str) -> int:
+    """0 for the embeddings, 1 for the first layer, …"""
+    parts = name.split(".")
+    return int(parts[parts.index("layers") + 1]) + 1 if "layers" in parts else 0

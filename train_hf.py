@@ -1,0 +1,24 @@
+"""Fine-tune an Audio Spectrogram Transformer on a dataset of songs.
+
+    python train_hf.py configs/demo.yaml --dataset data/processed --output_dir models/mine
+    accelerate launch train_hf.py configs/finetune.yaml --dataset data/processed
+
+The output folder holds a plain Hub model, with the settings that made it and its metrics.
+"""
+
+from genreast.config import parse
+from genreast.errors import run
+
+
+def main() -> None:
+    from genreast.recipe import TrainArguments
+
+    args = parse(TrainArguments, __doc__)
+
+    from genreast.fine_tune import fine_tune
+
+    fine_tune(args)
+
+
+if __name__ == "__main__":
+    run(main)
