@@ -60,15 +60,21 @@ class Attempt:
         self.commit: str | None = None
 
     def failure(self, error: Exception) -> UserError:
+        """What went wrong, at which step, and how the Hub stands now."""
+        repo = self.destination.repo_id
+        unchanged = "" if self.commit or self.created else f" Nothing on {repo} has changed."
+        again = " Running the command again is safe."
+        cause = explain(error, repo, self.endpoint)
+        return UserError(f"{cause} (while {self.doing}).{unchanged}{self.aftermath()}{again}")
+
+    def aftermath(self) -> str:
+        """What this run has left on the Hub, as a sentence; empty when it is nothing."""
         repo = self.destination.repo_id
         if self.commit:
-            done = f"Commit {self.commit[:8]} is on {repo}; what follows it was not done."
-        elif self.created:
-            done = f"{repo} was created and holds nothing yet; no commit was made."
-        else:
-            done = f"Nothing on {repo} has changed."
-        cause = explain(error, repo, self.endpoint)
-        return UserError(f"{cause} (while {self.doing})\n{done} Running the command again is safe.")
+            return f" Commit {self.commit[:8]} is on {repo}; nothing after it was done."
+        if self.created:
+            return f" {repo} was created and is empty; no commit was made."
+        return ""
 
 
 def publish(
@@ -87,6 +93,8 @@ def publish(
     try:
         _check_account(api, destination)
         return _publish(folder, destination, check, api, attempt)
+    except UserError as error:
+        raise UserError(f"{error}{attempt.aftermath()}") from None
     except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
         raise attempt.failure(error) from None
 
