@@ -1,0 +1,56 @@
+"""The dataset's README.md: a Hub dataset card with what is in it and how it was made."""
+
+from pathlib import Path
+
+from huggingface_hub import DatasetCardData
+
+from genreast.config import PrepareArguments
+from genreast.song_table import SongRow
+
+CARD = """---
+{header}
+---
+
+# {title}
+
+{songs} songs in {genres} genres, cut into {clips} clips of {seconds:g} s, 16 kHz mono, for audio
+classification. Made by GenreAST's `prepare_dataset.py`.
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset({load})
+```
+
+Columns: `audio`, `label` (the genre), `song_id` (clips of one recording share it), `group` (what
+never stands in two splits: here by {group_by}) and `start` (seconds into the song).
+
+```
+{summary}
+```
+
+Splits are by group and stratified by genre (seed {seed}). `songs.csv` lists every file that was
+found, with its split or the reason it was left out. `feature_stats.json` holds the mean and
+standard deviation of the train split's log-mel features.
+"""
+
+
+def write_card(
+    folder: Path, args: PrepareArguments, rows: list[SongRow], genres: list[str], summary: str
+) -> None:
+    """Write the card, without date or path of this machine: equal data is equal bytes."""
+    header = DatasetCardData(task_categories=["audio-classification"], tags=["audio", "music"])
+    used = [row for row in rows if row.status == "used"]
+    card = CARD.format(
+        header=header.to_yaml(),
+        title=Path(args.output_dir).resolve().name,
+        songs=len(used),
+        genres=len(genres),
+        clips=sum(row.clips for row in used),
+        seconds=args.clip_seconds,
+        load='"audiofolder", data_dir="."',
+        group_by=args.group_by if not args.group_by.endswith(".csv") else "a table of groups",
+        summary=summary,
+        seed=args.seed,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,61 @@
+"""What became of every file: `songs.csv`, and the summary a person reads."""
+
+import csv
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+SONGS_FILE = "songs.csv"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class SongRow:
+    """One file of the raw folder, and what it gave."""
+
+    path: str
+    genre: str = ""
+    song_id: str = ""
+    group: str = ""
+    split: str = ""
+    status: str = ""
+    reason: str = ""
+    clips: int = 0
+    seconds: float = 0.0
+
+
+def write_songs(rows: list[SongRow], folder: Path) -> None:
+    """Write `songs.csv`, one row a file, in the order of their paths."""
+    path = folder / SONGS_FILE
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(SongRow)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -> str:
+    """Songs, clips and minutes of clips per genre and split, and what was left out, as text.
+
+    `minutes` gives the minutes of clips that a song (by its id) has.
+    """
+    songs, clips, length = Counter(), Counter(), defaultdict(float)
+    for row in rows:
+        for genre in (row.genre, "all"):
+            songs[genre, row.split] += bool(row.split)
+            clips[genre, row.split] += row.clips
+            length[genre, row.split] += minutes.get(row.song_id, 0.0)
+    width = max(len(genre) for genre in [*genres, "genre"])
+    head = f"{'':{width}}" + "".join(f"  {split:^24}" for split in SPLITS)
+    units = f"{'genre':{width}}" + f"  {'songs':>6} {'clips':>7} {'minutes':>9}" * len(SPLITS)
+    lines = [head.rstrip(), units]
+    for genre in [*genres, "all"]:
+        cells = [
+            f"  {songs[genre, split]:>6} {clips[genre, split]:>7} {length[genre, split]:>9.1f}"
+            for split in SPLITS
+        ]
+        lines.append(f"{genre:{width}}" + "".join(cells))
+    left_out = Counter(row.status for row in rows if row.status != "used")
+    if left_out:
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(left_out.items()))
+        lines.append(f"left out: {counts} (each with its reason in {SONGS_FILE})")
+    return "\n".join(lines)
