@@ -10,6 +10,8 @@ measured metrics, loads what it staged, and uploads it in one commit. The token 
 import sys
 from pathlib import Path
 
+from huggingface_hub import get_token
+
 from genreast.config import PushArguments, parse
 from genreast.errors import run
 from genreast.hub import Destination, publish
@@ -32,7 +34,7 @@ def main() -> None:
     stage_model(model_dir, evaluation, staging_dir)
     card = render(read_facts(staging_dir, arguments.repo_id, arguments.license), TEMPLATE)
     (staging_dir / "README.md").write_text(card, encoding="utf-8")
-    scan(staging_dir, owner=arguments.repo_id.split("/")[0])
+    scan(staging_dir, owner=arguments.repo_id.split("/")[0], token=get_token())
     print(f"staged in {staging_dir}", file=sys.stderr)
     if arguments.dry_run:
         print(staging_dir)
@@ -41,6 +43,10 @@ def main() -> None:
     destination = Destination(
         repo_id=arguments.repo_id,
         private=arguments.private,
+        revision=arguments.revision,
+        create_pr=arguments.create_pr,
+        tag=arguments.tag,
+        message=arguments.commit_message,
         owned=OWNED,
     )
     publication = publish(staging_dir, destination)

@@ -25,29 +25,49 @@ METRICS = {  # key in metrics.json: (name for people, the Hub's metric id)
     "mean_average_precision": ("Mean average precision", "mean_average_precision"),
     "ece": ("Expected calibration error", "ece"),
 }
-RECIPE = {  # key in training_config.yaml: its name in the table of the card
-    "learning_rate": "learning rate",
+RECIPE = {  # setting in training_config.yaml: its name in the card's table
+    "from_scratch": "size, from random weights",
+    "freeze": "frozen",
+    "window_seconds": "window, s",
     "num_train_epochs": "epochs",
     "max_steps": "steps",
-    "per_device_train_batch_size": "batch size a device",
-    "gradient_accumulation_steps": "gradient accumulation",
+    "learning_rate": "learning rate",
     "lr_scheduler_type": "schedule",
     "warmup_steps": "warm-up",
+    "layer_decay": "learning rate of a layer against the one above",
+    "per_device_train_batch_size": "batch size a device",
+    "gradient_accumulation_steps": "gradient accumulation",
     "weight_decay": "weight decay",
+    "loss": "loss",
     "label_smoothing_factor": "label smoothing",
-    "mixup": "mixup",
-    "spec_augment": "SpecAugment",
-    "oversample_exponent": "oversampling exponent",
+    "class_weights": "class weights",
+    "sampling_exponent": "sampling exponent (1 balances the genres)",
+    "mixup_alpha": "mixup, alpha",
+    "mixup_probability": "mixup, share of batches",
+    "mask_time_frames": "longest time mask, frames of 10 ms",
+    "mask_mel_bins": "widest frequency mask, mel bins",
+    "gain_db": "random gain, dB",
+    "time_roll": "time roll",
+    "patchout": "patches left out",
+    "average_checkpoints": "checkpoints averaged",
     "bf16": "bf16",
     "fp16": "fp16",
     "seed": "seed",
+}
+SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it reads
+    "group_by": "never in two splits: songs of one {}",
+    "seed": "seed: {}",
+    "duplicates": "recordings left out as duplicates: {}",
+    "clip_seconds": "clips of {} s",
 }
 FIGURES = {  # file name without .png: what it shows
     "confusion_matrix": "Confusion matrix of the songs",
     "reliability": "Reliability diagram",
     "embedding": "Songs as the model places them",
+    "learning_curves": "Learning curves",
     "timeline": "Genres over the time of one song",
 }
+FRAME_SECONDS = 0.01  # AST's frames come every 10 ms
 FEW_TRAIN_SONGS = 20  # a genre with fewer is named as rare
 FEW_TEST_SONGS = 10  # a genre's own scores on fewer are hardly more than anecdotes
 
@@ -84,7 +104,7 @@ class ModelFacts:
     # training_config.yaml
     base_model: str | None = None
     songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
-    split_facts: dict[str, Any] = field(default_factory=dict)  # group_by, seed, duplicates, …
+    preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
     recipe: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     co2_grams: float | None = None
@@ -98,6 +118,11 @@ class ModelFacts:
     @property
     def name(self) -> str:
         return self.repo_id.split("/")[1]
+
+    @property
+    def split_facts(self) -> list[str]:
+        given = self.preparation
+        return [text.format(given[key]) for key, text in SPLIT_FACTS.items() if key in given]
 
     @property
     def rare_genres(self) -> dict[str, int]:
@@ -156,24 +181,26 @@ def read_facts(
     tensors = safetensors_header(staged / "model.safetensors")
     training = _read(staged / "training_config.yaml", yaml.safe_load)
     evaluation = _read(staged / "metrics.json", json.loads)
-    labels = config["id2label"]
-    base_model = find(training, "model_name_or_path")
+    labels, settings = config["id2label"], training.get("settings") or {}
+    data = training.get("dataset") or {}
+    base_model = training.get("base_model")
     return ModelFacts(
         repo_id=repo_id,
         license=license,
         dataset_repo=dataset_repo,
         genres=[labels[key] for key in sorted(labels, key=int)],
-        window_seconds=config.get("max_length", 1024) * 0.01,
+        window_seconds=config["max_length"] * FRAME_SECONDS,
         mean=extractor.get("mean"),
         std=extractor.get("std"),
         parameters=sum(
             math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
         ),
         base_model=base_model if _is_hub_id(base_model) else None,
-        songs=find(training, "songs") or {},
-        recipe={RECIPE[key]: find(training, key) for key in RECIPE if _given(find(training, key))},
-        versions=find(training, "versions") or {},
-        co2_grams=find(training, "co2_grams"),
+        songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
+        preparation=data.get("preparation") or {},
+        recipe={name: settings[key] for key, name in RECIPE.items() if _on(settings.get(key))},
+        versions=training.get("versions") or {},
+        co2_grams=training.get("co2_grams"),
         split=evaluation.get("split"),
         metrics={unit: evaluation[unit] for unit in ("song", "clip") if unit in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
@@ -253,22 +280,18 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def find(tree: Any, key: str) -> Any:
-    """The first value of a key at any depth of nested mappings, or None."""
-    if not isinstance(tree, dict):
-        return None
-    if key in tree:
-        return tree[key]
-    return next((hit for value in tree.values() if (hit := find(value, key)) is not None), None)
-
-
-def _given(value: Any) -> bool:
-    """Whether a setting is worth a row of the recipe: on, and not merely left unset."""
-    return value not in (None, False, 0, -1, "", [], {})
+def _on(value: Any) -> bool:
+    """Whether a setting is worth a row of the recipe: neither unset nor turned off."""
+    return value not in (None, "none", False, 0, -1, "", [], {})
 
 
 def _is_hub_id(name: Any) -> bool:
-    return isinstance(name, str) and name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    """Whether a model to start from is one on the Hub, and not a folder here."""
+    return (
+        isinstance(name, str)
+        and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)
+        and (not Path(name).exists())
+    )
 
 
 def _read(path: Path, parse) -> dict:

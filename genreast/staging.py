@@ -128,8 +128,9 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
     sources += [model_dir / "training_config.yaml"]
     if evaluation:
         sources += [evaluation / "metrics.json"]
-        (target / "figures").mkdir()
-        for figure in sorted(evaluation.glob("*.png")):
+    for folder in filter(None, (model_dir, evaluation)):
+        for figure in folder.glob("*.png"):
+            (target / "figures").mkdir(exist_ok=True)
             shutil.copyfile(figure, target / "figures" / figure.name)
     for source in filter(Path.is_file, sources):
         (target / source.name).write_text(without_paths(source.read_text(encoding="utf-8")))

@@ -1,0 +1,103 @@
+"""The model card says what was measured, and nothing that was not."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hub_store import front_matter, metadata_errors
+from huggingface_hub import ModelCard
+from trained_model import GENRES, make_evaluation, make_model_dir
+
+from genreast.errors import UserError
+from genreast.model_card import LICENSES, ModelFacts, read_facts, render
+from genreast.staging import stage_model
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "model_card.md"
+EXPECTED = Path(__file__).with_name("expected_model_card.md")
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("card")
+    model_dir = make_model_dir(folder / "model")
+    stage_model(model_dir, make_evaluation(folder / "evaluation", model_dir), folder / "staged")
+    return folder / "staged"
+
+
+@pytest.fixture(scope="module")
+def card(staged) -> str:
+    return render(read_facts(staged, "alice/genre", "cc-by-4.0", "alice/songs"), TEMPLATE)
+
+
+def test_the_whole_card_reads_as_expected(card):
+    assert card == EXPECTED.read_text(encoding="utf-8")
+
+
+def test_without_facts_only_what_always_holds_is_left(staged):
+    facts = ModelFacts("alice/genre", genres=GENRES)
+    card = render(facts, TEMPLATE)
+    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == ["How to use", "Intended use and limits"]
+    assert ModelCard(card).data.to_dict().keys() == {"library_name", "pipeline_tag", "tags"}
+    for word in ("None", "nan", "More information", "{{", "{%"):
+        assert word not in card
+
+
+def test_the_hub_would_accept_the_metadata_and_read_the_same_results(card, staged):
+    assert metadata_errors(front_matter(card), "model") == []
+    data = ModelCard(card).data
+    assert data.base_model_relation == "finetune"
+    assert data.datasets == ["alice/songs"]
+    facts = read_facts(staged, "alice/genre")
+    values = {(result.metric_name): result for result in data.eval_results}
+    for unit in ("song", "clip"):
+        result = values[f"Accuracy per {unit}"]
+        assert result.metric_value == round(facts.metrics[unit]["accuracy"], 4)
+        assert result.dataset_split == "test"
+    assert values["Accuracy per song"].metric_args["confidence_interval_95"] == [0.839, 1.0]
+    assert "confidence_interval_95" not in values["Accuracy per clip"].metric_args
+
+
+def test_the_code_on_the_card_runs(card, staged, tmp_path, monkeypatch, capsys):
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.replace("alice/genre", str(staged)).replace("song.mp3", str(song)), {})
+    printed = capsys.readouterr().out
+    assert all(printed.count(genre) == 2 for genre in GENRES)
+
+
+def test_what_was_measured_in_training_is_told_and_nothing_is_guessed():
+    facts = ModelFacts("alice/genre", genres=GENRES, co2_grams=12.34)
+    card = render(facts, TEMPLATE)
+    assert "Training emitted 12.3 g of CO2, as measured." in card
+    assert ModelCard(card).data.co2_eq_emissions["emissions"] == 12.34
+
+
+def test_a_validation_split_is_not_passed_off_as_unseen():
+    scores = {"song": {"accuracy": 0.5, "count": 4, "per_class": {}}}
+    facts = ModelFacts("alice/genre", genres=GENRES, split="validation", metrics=scores)
+    card = render(facts, TEMPLATE)
+    assert "Measured on the validation split, which also picked the best checkpoint." in card
+
+
+def test_a_licence_that_the_hub_does_not_know_is_refused():
+    assert {"mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "other"} <= LICENSES
+    with pytest.raises(UserError, match="--license is 'cc-by'; expected an id that the Hub knows"):
+        render(ModelFacts("alice/genre", license="cc-by"), TEMPLATE)
+
+
+@pytest.mark.parametrize("start", ["models/first", "../first", "/tmp/first", None])
+def test_a_local_start_is_no_base_model(staged, tmp_path, monkeypatch, start):
+    import yaml
+
+    (tmp_path / "models" / "first").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(staged / name)
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"base_model": start}))
+    assert read_facts(tmp_path, "alice/genre").base_model is None

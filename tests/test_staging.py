@@ -1,0 +1,187 @@
+"""The staging folder holds what belongs on the Hub, and nothing that must stay here."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image, PngImagePlugin
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trained_model import make_evaluation, make_model_dir
+
+from genreast.errors import UserError
+from genreast.staging import (
+    check_model_dir,
+    files_in,
+    read_evaluation,
+    scan,
+    stage_model,
+    without_paths,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    return make_model_dir(tmp_path_factory.mktemp("models") / "first")
+
+
+@pytest.fixture
+def model_dir(trained, tmp_path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "model"))
+
+
+@pytest.fixture
+def staged(trained, tmp_path) -> Path:
+    evaluation = make_evaluation(tmp_path / "evaluation", trained)
+    stage_model(trained, evaluation, tmp_path / "staged")
+    return tmp_path / "staged"
+
+
+def test_exactly_the_files_that_belong_are_staged(staged):
+    events = next(name for name in files_in(staged) if "tfevents" in name)
+    assert files_in(staged) == [
+        "config.json",
+        "figures/confusion_matrix.png",
+        "metrics.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        events,
+        "training_config.yaml",
+    ]
+    assert re.fullmatch(r"runs/events\.out\.tfevents\.\d+\.0", events), "no machine's name in it"
+
+
+def test_what_is_staged_passes_the_scan_and_keeps_its_content(staged, trained):
+    scan(staged, user="alice")
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        assert (staged / name).read_bytes() == (trained / name).read_bytes()
+    assert yaml.safe_load((staged / "training_config.yaml").read_text())["command"] == (
+        "train_hf.py --output_dir first"
+    )
+    assert json.loads((staged / "metrics.json").read_text())["dataset"] == "processed"
+
+
+def test_scalars_survive_and_texts_do_not(staged):
+    events = EventAccumulator(str(next((staged / "runs").iterdir())))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["train/loss"]
+    assert events.Scalars("train/loss")[0].value == 0.5
+    assert events.Tags()["tensors"] == []
+
+
+def test_staging_again_replaces_what_an_earlier_staging_left(staged, trained):
+    stage_model(trained, None, staged)
+    assert not (staged / "metrics.json").exists()
+    assert not list(staged.parent.glob(".staging-*"))
+
+
+def test_a_folder_of_other_things_is_left_alone(trained, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.md").write_text("words")
+    with pytest.raises(UserError, match=r"holds chapter\.md, which no staging made"):
+        stage_model(trained, None, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.md").read_text() == "words"
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("token: hf_abcdefghijklmnopqrstuvwxyz0123", "a Hub token"),
+        ("key: sk-abcdefghijklmnopqrstuvwxyz", "an API key"),
+        ("-----BEGIN RSA PRIVATE KEY-----", "a private key"),
+        ("the login my-own-secret is here", "a Hub token"),
+        ("dir: /home/alice/songs", "the absolute path /home/alice/songs"),
+        ("dir: 'C:\\Users\\alice\\songs'", "the absolute path C:"),
+        ("dir: ~/songs/rock", "the absolute path ~/songs/rock"),
+        ("run by alice@studio", "the user name alice"),
+        ("username: alice", "the user name alice"),
+        ("in ../alice/songs", "the user name alice"),
+    ],
+)
+def test_the_scan_refuses_what_must_not_go_public(staged, text, found):
+    (staged / "README.md").write_text(text)
+    with pytest.raises(UserError, match="must not go public") as refusal:
+        scan(staged, user="alice", token="my-own-secret")
+    assert f"README.md holds {found}" in str(refusal.value)
+    assert "hf_abc" not in str(refusal.value) and "my-own-secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see https://huggingface.co/docs/hub/models",
+        "hip-hop/rap/trap at 44.1/48/96 kHz, and/or more",
+        "figures/confusion_matrix.png and ../shared/audio",
+        "alice plays the piano",
+        "| 1/2 | 3/4 |",
+        "[a link](figures/a.png) <br/> </table>",
+    ],
+)
+def test_the_scan_lets_ordinary_words_pass(staged, text):
+    (staged / "README.md").write_text(text)
+    scan(staged, user="alice")
+    assert without_paths(text) == text
+
+
+def test_the_owner_of_the_repository_may_be_named(staged):
+    (staged / "README.md").write_text('pipeline(model="alice/genre/x"), by user alice')
+    scan(staged, user="alice", owner="alice")
+
+
+def test_the_scan_reads_pictures_weights_and_foreign_files(staged):
+    words = PngImagePlugin.PngInfo()
+    words.add_text("Source", "/home/alice/plot.py", zip=True)
+    Image.new("RGB", (4, 4)).save(staged / "figures" / "late.png", pnginfo=words)
+    (staged / "training_args.bin").write_bytes(b"pickle")
+    (staged / "figures" / "deep").mkdir()
+    (staged / "figures" / "deep" / "x.png").write_bytes(b"")
+    with pytest.raises(UserError) as refusal:
+        scan(staged, user="alice")
+    assert "figures/late.png holds the absolute path /home/alice/plot.py" in str(refusal.value)
+    assert "training_args.bin does not belong" in str(refusal.value)
+    assert "figures/deep/x.png does not belong" in str(refusal.value)
+
+
+def test_a_folder_that_is_no_trained_model_is_named(model_dir, tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        check_model_dir(tmp_path / "nowhere")
+    (model_dir / "model.safetensors").unlink()
+    (model_dir / "preprocessor_config.json").unlink()
+    with pytest.raises(UserError, match=r"no model\.safetensors, no preprocessor_config\.json"):
+        check_model_dir(model_dir)
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        ("config.json", {"architectures": ["BertModel"]}, "expected an ASTForAudio"),
+        ("config.json", {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "set id2label"),
+        ("preprocessor_config.json", {"feature_extractor_type": "Wav2Vec2"}, "expected"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(model_dir, name, change, words):
+    content = json.loads((model_dir / name).read_text()) | change
+    (model_dir / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=words):
+        check_model_dir(model_dir)
+
+
+def test_weights_that_are_cut_short_are_refused(model_dir):
+    weights = (model_dir / "model.safetensors").read_bytes()
+    for content in (weights[:-1], weights[:100], b"", b"not weights at all, not at all"):
+        (model_dir / "model.safetensors").write_bytes(content)
+        with pytest.raises(UserError, match="is not a whole safetensors file"):
+            check_model_dir(model_dir)
+
+
+def test_an_evaluation_of_another_model_is_refused(trained, tmp_path):
+    other = make_model_dir(tmp_path / "other", seed=1)
+    evaluation = make_evaluation(tmp_path / "evaluation", other)
+    assert read_evaluation(other, evaluation)["split"] == "test"
+    with pytest.raises(UserError, match="measured another model"):
+        read_evaluation(trained, evaluation)
+    with pytest.raises(UserError, match=r"it has no metrics\.json"):
+        read_evaluation(trained, tmp_path)
