@@ -117,10 +117,21 @@ class PredictArguments:
     model: str | None = positional("model folder or Hub id")
     songs: list[str] = positional("songs, or folders of songs", nargs="*")  # noqa: RUF009
     format: str = option(
-        "table", "table, json (one object a line) or csv", choices=["table", "json", "csv"]
+        "table",
+        "table, json (one object a line, as songs finish) or csv",
+        choices=["table", "json", "csv"],
     )
-    top_k: int = option(5, "genres shown a song")
-    timeline: str | None = option(None, "write a picture of genre over time (one song), a PNG file")
+    top_k: int = option(5, "genres shown a song (table, json)")
+    overlap: float = option(0.0, "share of a window that the next one repeats: 0 up to below 1")
+    max_windows: int | None = option(
+        None, "at most this many windows a song, spread evenly (default: the whole song)"
+    )
+    timeline: str | None = option(
+        None, "write a picture of genre over time above the log-mel, a PNG file (one song)"
+    )
+    embeddings: str | None = option(
+        None, "write each song's pooled features, an NPZ file: songs, embeddings"
+    )
     batch_size: int = option(8, "windows a forward pass")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
 
@@ -130,10 +141,19 @@ class PredictArguments:
         faults.unless(
             self.songs, "no song given: name one or more files or folders after the model"
         )
-        faults.unless(self.top_k >= 1, f"--top_k is {self.top_k}; expected 1 or more")
+        for name in ("top_k", "batch_size", "max_windows"):
+            value = getattr(self, name)
+            faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")
         faults.unless(
-            self.batch_size >= 1, f"--batch_size is {self.batch_size}; expected 1 or more"
+            0 <= self.overlap < 1,
+            f"--overlap is {self.overlap:g}; expected 0 or more and below 1",
         )
+        for name, suffix in (("timeline", ".png"), ("embeddings", ".npz")):
+            value = getattr(self, name)
+            faults.unless(
+                value is None or value.lower().endswith(suffix),
+                f"--{name} is '{value}'; expected a file name that ends with {suffix}",
+            )
         faults.report()
 
 

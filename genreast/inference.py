@@ -13,19 +13,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from genreast import checkpoint
-from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE, AudioError
+from genreast.audio import (
+    CLIP_SECONDS,
+    FRAME_LENGTH,
+    FRAME_SHIFT,
+    SAMPLING_RATE,
+    AudioError,
+    stream_audio,
+)
 from genreast.errors import UserError
-from genreast.features import LogMel, pad_batch
-from genreast.windows import Cut, read_songs
+from genreast.features import LogMel, log_mel, pad_batch
+from genreast.windows import Cut, Source, read_songs
 
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
 
 
 @dataclass
 class SongPrediction:
-    """What the model hears in one song, window by window; or the problem that kept it from it."""
+    """What the model hears in one song, window by window; or the problem that kept it from it.
+
+    A silent song has a problem and log-probabilities too: they are the model's guess at nothing.
+    """
 
     song: str
     labels: list[str]
@@ -41,13 +52,18 @@ class SongPrediction:
         """Of the whole song, (classes,): the windows' mean log-probability, normalised."""
         if self.problem:
             raise AudioError(f"{self.song}: {self.problem}")
-        mean = torch.from_numpy(self.log_probabilities).mean(0)
-        return mean.softmax(0).numpy()
+        return softmax(self.pooled)
+
+    @property
+    def pooled(self) -> np.ndarray:
+        """Mean log-probabilities over the windows, (classes,)."""
+        return self.log_probabilities.mean(0)
 
     def genres(self, top_k: int | None = None) -> list[tuple[str, float]]:
         """Genres and their probabilities, the most probable first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:top_k]
-        return [(self.labels[index], float(self.probabilities[index])) for index in order]
+        probabilities = self.probabilities
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        return [(self.labels[index], float(probabilities[index])) for index in order]
 
 
 class GenreClassifier:
@@ -68,7 +84,7 @@ class GenreClassifier:
         _check_device(device)
         return cls(*checkpoint.load(str(name)), device)
 
-    def __call__(self, song: str | Path, **options) -> SongPrediction:
+    def __call__(self, song: Source, **options) -> SongPrediction:
         """Hear one song; options as in `predict`. Raises AudioError when there is no answer."""
         prediction = next(self.predict([song], **options))
         if prediction.problem:
@@ -77,7 +93,7 @@ class GenreClassifier:
 
     def predict(
         self,
-        songs: Iterable[str | Path],
+        songs: Iterable[Source],
         batch_size: int = 8,
         overlap: float = 0.0,
         max_windows: int | None = None,
@@ -139,13 +155,12 @@ class GenreClassifier:
             "seconds": hearing.seconds,
             "window_seconds": self.window / SAMPLING_RATE,
         }
-        problem = hearing.problem
-        if not problem and hearing.peak < SILENCE_PEAK:
-            problem = "the file is silent: there is nothing to judge"
-        if problem:
-            return SongPrediction(**common, problem=problem)
+        if hearing.problem:
+            return SongPrediction(**common, problem=hearing.problem)
+        silent = hearing.peak < SILENCE_PEAK
         return SongPrediction(
             **common,
+            problem="the file is silent: there is nothing to judge" if silent else None,
             starts=hearing.starts,
             log_probabilities=np.stack(hearing.rows),
             embedding=hearing.embedding / len(hearing.rows),
@@ -168,6 +183,27 @@ class _Hearing:
     @property
     def done(self) -> bool:
         return len(self.rows) == self.expected
+
+
+def log_mel_picture(song: str | Path, columns: int = 1200) -> np.ndarray:
+    """A song's log-mel as a picture (mel, ≤ columns), each column the mean over its time.
+
+    The song is streamed: ten hours need no more memory than a minute.
+    """
+    step = FRAME_SHIFT * 10  # 0.1 s a column at first
+    parts = []
+    for block in stream_audio(song, block_seconds=60):
+        if len(block) < FRAME_LENGTH:
+            break
+        frames = log_mel(torch.from_numpy(block.copy())[None], dtype=torch.float32)
+        parts.append(_shrink(frames[0], max(1, len(block) // step)))
+    picture = torch.cat(parts)
+    return _shrink(picture, min(columns, len(picture))).T.numpy()
+
+
+def _shrink(frames: torch.Tensor, length: int) -> torch.Tensor:
+    """Mean-pool (frames, mel) to (length, mel)."""
+    return torch.nn.functional.adaptive_avg_pool1d(frames.T[None], length)[0].T
 
 
 def best_device() -> str:

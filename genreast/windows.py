@@ -24,6 +24,9 @@ from genreast.audio import (
 )
 
 SONGS_AHEAD = 3  # decoded songs that wait for the model, at most 77 MB each
+LONG_FILE_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
+
+Source = str | Path | bytes
 
 
 @dataclass
@@ -53,9 +56,11 @@ class SongAudio:
 
 
 def read_songs(
-    songs: Iterable[str | Path], cut: Cut, threads: int = 2
+    songs: Iterable[Source], cut: Cut, threads: int = 2
 ) -> Iterator[tuple[str, SongAudio | AudioError]]:
     """Open songs in their order, decoded ahead by `threads` threads; an error stands in its place.
+
+    A song is a file or a file's bytes.
 
     The windows of one song must be consumed before the next is asked for.
     """
@@ -63,7 +68,8 @@ def read_songs(
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:
             for song in songs:
-                waiting.append((str(song), pool.submit(open_song, song, cut)))
+                name = "bytes" if isinstance(song, bytes) else str(song)
+                waiting.append((name, pool.submit(open_song, song, cut)))
                 if len(waiting) > SONGS_AHEAD:
                     yield _opened(*waiting.popleft())
             while waiting:
@@ -79,16 +85,14 @@ def _opened(song: str, future: Future) -> tuple[str, SongAudio | AudioError]:
         return song, error
 
 
-def open_song(path: str | Path, cut: Cut) -> SongAudio:
+def open_song(source: Source, cut: Cut) -> SongAudio:
     """Decode a song, or make ready to stream one too long to hold. Raises AudioError."""
-    if not Path(path).is_file():
-        raise AudioError("no such file")
-    if (header_seconds(path) or 0) > STREAM_SECONDS:
+    if _is_long(source):
         # A first pass counts the samples, for no header can be trusted with the last window.
-        samples = sum(map(len, stream_audio(path)))
+        samples = sum(map(len, stream_audio(source)))
         starts = cut.starts(samples)
-        return SongAudio(samples, starts, cut_stream(stream_audio(path), starts, cut.window))
-    audio = load_audio(path)
+        return SongAudio(samples, starts, cut_stream(stream_audio(source), starts, cut.window))
+    audio = load_audio(source)
     if len(audio) < FRAME_LENGTH:
         raise AudioError(
             f"{1000 * len(audio) / SAMPLING_RATE:.0f} ms of sound are too short: "
@@ -97,6 +101,15 @@ def open_song(path: str | Path, cut: Cut) -> SongAudio:
     starts = cut.starts(len(audio))
     windows = (audio[start : start + cut.window] for start in starts)
     return SongAudio(len(audio), starts, windows)
+
+
+def _is_long(source: Source) -> bool:
+    if isinstance(source, bytes):
+        return False
+    path = Path(source)
+    if not path.is_file():
+        raise AudioError("no such file")
+    return path.stat().st_size > LONG_FILE_BYTES and (header_seconds(path) or 0) > STREAM_SECONDS
 
 
 def cut_stream(

@@ -1,0 +1,54 @@
+"""Hear whole songs with a trained model and say their genres.
+
+    python predict_song.py models/demo song.mp3
+    python predict_song.py USER/NAME folder/of/songs --format csv > genres.csv
+
+A table, JSON lines or CSV goes to standard output. Songs without an answer (unreadable, silent)
+are named on standard error, the others go on, and the exit status is then 1.
+"""
+
+import sys
+
+from genreast.config import PredictArguments, parse
+from genreast.errors import UserError, run
+
+
+def main() -> int:
+    args = parse(PredictArguments, __doc__)
+
+    # Torch and transformers take seconds to import: the flags are checked first.
+    from tqdm import tqdm
+
+    from genreast import answers
+    from genreast.inference import GenreClassifier, log_mel_picture
+
+    songs = answers.find_songs(args.songs)
+    if args.timeline and len(songs) != 1:
+        raise UserError(f"--timeline draws one song, but {len(songs)} are given")
+    classifier = GenreClassifier.from_pretrained(args.model, args.device)
+    predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
+
+    heard = []
+    if args.format == "csv":
+        print(answers.csv_header(classifier.labels))
+    # No bar for one song, nor (None) where standard error is no terminal.
+    hide = len(songs) == 1 or None
+    for prediction in tqdm(predictions, total=len(songs), unit="song", disable=hide):
+        answers.show(prediction, args.format, args.top_k)
+        heard.append(prediction)
+
+    answered = [prediction for prediction in heard if not prediction.problem]
+    if args.embeddings:
+        answers.save_embeddings(args.embeddings, answered)
+        print(f"embeddings: {args.embeddings}", file=sys.stderr)
+    if args.timeline and answered:
+        from genreast import figures
+
+        picture = log_mel_picture(songs[0])
+        figures.save(figures.timeline(answered[0], picture, title=songs[0]), args.timeline)
+        print(f"timeline: {args.timeline}", file=sys.stderr)
+    return int(len(answered) < len(songs))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""predict_song.py on real files: forms of output, exit status, pictures, and what goes wrong."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import HfApi, constants
+from PIL import Image
+
+from genreast.answers import clock, find_songs
+from genreast.errors import UserError, run
+from genreast.inference import GenreClassifier
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def predict_song(monkeypatch, capsys):
+    """Run the script in this process: its exit status, standard output and standard error."""
+    import predict_song
+
+    def call(*arguments) -> subprocess.CompletedProcess:
+        monkeypatch.setattr(sys, "argv", ["predict_song.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run(predict_song.main)
+        return subprocess.CompletedProcess(arguments, stop.value.code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_model, song_files):
+    classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
+    return {str(path): dict(classifier(path).genres()) for path in song_files.values()}
+
+
+def test_a_song_as_a_table_with_its_timeline(
+    predict_song, tiny_model, song_files, expected, tmp_path
+):
+    song = str(song_files["long"])
+    result = predict_song(tiny_model, song, "--timeline", tmp_path / "song.png", "--top_k", 2)
+    assert result.returncode == 0, result.stderr
+    heading, first, second, *rest = result.stdout.splitlines()
+    assert heading == f"{song}  (34 s, 3 windows)" and rest == [""]
+    best = sorted(expected[song].items(), key=lambda each: -each[1])
+    assert first.split()[:2] == [best[0][0], f"{best[0][1]:.1%}"]
+    assert second.split()[:2] == [best[1][0], f"{best[1][1]:.1%}"]
+    assert Image.open(tmp_path / "song.png").width > 1000
+    assert "Traceback" not in result.stderr
+
+
+def test_json_names_every_song_and_the_exit_status_says_one_failed(
+    predict_song, tiny_model, song_files, expected, tmp_path
+):
+    broken = tmp_path / "broken.mp3"
+    broken.write_bytes(b"")
+    folder = song_files["ten"].parent
+    result = predict_song(tiny_model, broken, folder, "--format", "json", "--max_windows", 3)
+    assert result.returncode == 1
+    rows = {row["song"]: row for row in map(json.loads, result.stdout.splitlines())}
+    assert set(rows) == {str(broken), *expected}
+    assert "empty" in rows[str(broken)]["error"] and str(broken) in result.stderr
+    for song, genres in expected.items():
+        scores = {each["label"]: each["score"] for each in rows[song]["genres"]}
+        assert scores == pytest.approx(genres, abs=1e-5)
+
+
+def test_csv_and_embeddings_hold_all_genres(
+    predict_song, tiny_model, song_files, expected, tmp_path
+):
+    out = tmp_path / "out.npz"
+    folder = song_files["ten"].parent
+    result = predict_song(tiny_model, folder, "--format", "csv", "--embeddings", out)
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["song"] for row in rows] == sorted(expected)
+    for row in rows:
+        genres = expected[row["song"]]
+        assert row["genre"] == max(genres, key=genres.get)
+        assert {name: float(row[name]) for name in genres} == pytest.approx(genres, abs=1e-5)
+    saved = np.load(out)
+    assert saved["songs"].tolist() == [row["song"] for row in rows]
+    assert saved["embeddings"].shape == (3, 32)
+
+
+def test_a_model_on_the_hub_and_one_that_is_not(
+    hub, tiny_model, song_files, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    api = HfApi(endpoint=hub.url, token="hf_alice")
+    api.create_repo("alice/tiny")
+    api.upload_folder(repo_id="alice/tiny", folder_path=tiny_model)
+    song = str(song_files["ten"])
+
+    def predict(model):
+        command = [sys.executable, "predict_song.py", model, song, "--format", "json"]
+        environment = os.environ | hub.environment(tmp_path / "cache")
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    result = predict("alice/tiny")
+    assert result.returncode == 0, result.stderr
+    scores = {each["label"]: each["score"] for each in json.loads(result.stdout)["genres"]}
+    assert scores == pytest.approx(expected[song], abs=1e-5)
+    result = predict("alice/nothing")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "alice/nothing" in result.stderr and "nor a model on the Hub" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["MODEL"], "no song given"),
+        (["MODEL", "SONG", "--top_k", "0", "--overlap", "1"], "--overlap is 1; expected"),
+        (["MODEL", "SONG", "--timeline", "SONG"], "ends with .png"),
+        (["MODEL", "SONG", "SONG", "--timeline", "out.png"], "draws one song"),
+        (["MODEL", "EMPTY"], "holds no audio file"),
+        (["EMPTY", "SONG"], "holds no config.json"),
+    ],
+)
+def test_mistakes_end_in_a_message(
+    predict_song, tiny_model, song_files, tmp_path, arguments, words
+):
+    names = {"MODEL": tiny_model, "SONG": song_files["short"], "EMPTY": tmp_path}
+    result = predict_song(*[names.get(word, word) for word in arguments])
+    assert result.returncode == 2
+    assert words in result.stderr and "Traceback" not in result.stderr
+
+
+def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("b/two.MP3", "one.flac", "notes.txt", "cover.jpg"):
+        (tmp_path / name).touch()
+    found = find_songs(["absent.wav", str(tmp_path)])
+    assert found == ["absent.wav", str(tmp_path / "b/two.MP3"), str(tmp_path / "one.flac")]
+    (tmp_path / "b" / "two.MP3").unlink()
+    with pytest.raises(UserError):
+        find_songs([str(tmp_path / "b")])
+
+
+def test_lengths_read_as_people_write_them():
+    assert [clock(s) for s in (3.74, 160, 3723)] == ["3.74 s", "2:40", "1:02:03"]
