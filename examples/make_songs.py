@@ -145,7 +145,8 @@ def render(style: Style, sound: Sound, seconds: float, rate: int, channels: int,
     song = np.tanh(sound.glue * song / np.sqrt(np.mean(song**2)) / 4)
     song += sound.hiss * rng.standard_normal(song.shape)
     song *= np.clip(np.minimum(time / 0.01, (seconds - time) / (0.05 * seconds)), 0, 1)[:, None]
-    return song * 10 ** (-rng.uniform(2, 8) / 20) / np.max(np.abs(song))
+    # Lossy codecs at these rates overshoot a peak by up to 6 dB.
+    return song * 10 ** (-rng.uniform(7, 12) / 20) / np.max(np.abs(song))
 
 
 def plan_songs(songs_per_genre: list[int], seed: int) -> list[Song]:
@@ -221,6 +222,7 @@ def parse_arguments() -> argparse.Namespace:
     flag("--seed", type=int, default=0, help="another seed, other songs")
     flag(
         "--songs_per_genre",
+        "--songs-per-genre",
         type=int,
         nargs="+",
         default=SONGS_PER_GENRE,
@@ -235,7 +237,14 @@ def parse_arguments() -> argparse.Namespace:
         metavar=("FROM", "TO"),
         help="length of a song, drawn evenly between the two",
     )
-    flag("--num_workers", type=int, default=os.cpu_count(), help="processes", metavar="N")
+    flag(
+        "--num_workers",
+        "--num-workers",
+        type=int,
+        default=os.cpu_count(),
+        help="processes",
+        metavar="N",
+    )
     arguments = parser.parse_args()
 
     if len(arguments.songs_per_genre) == 1:
