@@ -114,6 +114,17 @@ def from_pretrained(
         raise UserError(f"model '{source}' cannot be loaded: {_first_line(error)}") from error
 
 
+def load_weights(model: ASTForAudioClassification, folder: str | Path) -> None:
+    """Put the weights of a saved folder into a model of the same shape, every one of them.
+
+    `from_pretrained` maps the saved parameter names (`encoder.layer.0…`) to those in memory
+    (`layers.0…`); `load_state_dict` with strict=False, which the Trainer calls to resume and to
+    load its best checkpoint, passes over all layers in silence.
+    """
+    saved = ASTForAudioClassification.from_pretrained(folder, dtype=torch.float32)
+    model.load_state_dict(saved.state_dict())
+
+
 def _first_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text[:300] + ("…" if len(text) > 300 else "")

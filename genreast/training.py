@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import nn
-from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer
+from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
 from genreast.augment import Augmentation, kept_tokens, random_crop
@@ -26,7 +26,7 @@ from genreast.imbalance import (
     soft_targets,
 )
 from genreast.metrics import evaluate_clips
-from genreast.model import window_samples
+from genreast.model import load_weights, window_samples
 from genreast.recipe import TrainArguments
 
 
@@ -84,7 +84,10 @@ class GenreTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None) -> EpochSampler:
         clips = self.train_clips
         weights = sampling_weights(clips.labels, self.counts, self.args.sampling_exponent)
-        return EpochSampler(weights, self.args.seed)
+        sampler = EpochSampler(weights, self.args.seed)
+        # After a resume accelerate's wrapping hides the sampler from `set_epoch` on two processes.
+        self.add_callback(SamplerEpoch(sampler))
+        return sampler
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW with layer-wise learning rates, and no decay where it does harm."""
@@ -103,9 +106,7 @@ class GenreTrainer(Trainer):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
         generator = self._step_generator()
         waveforms, lengths = inputs["waveforms"], inputs["lengths"]
-        targets = soft_targets(
-            inputs["labels"], len(self.genres), self.args.label_smoothing_factor
-        )
+        targets = soft_targets(inputs["labels"], len(self.genres), self.args.label_smoothing_factor)
         with torch.no_grad():
             waveforms, lengths = random_crop(waveforms, lengths, self.window, generator)
             waveforms, lengths, targets = self.augmentation.waveforms(
@@ -155,6 +156,16 @@ class GenreTrainer(Trainer):
                     flat[f"{level}_{name}"] = value
         return flat
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if self.is_fsdp_enabled:
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        return load_weights(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self):
+        if self.is_fsdp_enabled:
+            return super()._load_best_model()
+        return load_weights(self.model, self.state.best_model_checkpoint)
+
     def floating_point_ops(self, inputs) -> int:
         """Not counted: the Trainer's estimate is made for text."""
         return 0
@@ -170,6 +181,16 @@ class GenreTrainer(Trainer):
         key = (self.args.seed, self.state.global_step, micro_step, self.args.process_index)
         seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
         return self._generator.manual_seed(int(seed >> np.uint64(1)))
+
+
+class SamplerEpoch(TrainerCallback):
+    """Tells the sampler which epoch begins."""
+
+    def __init__(self, sampler: EpochSampler):
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.sampler.set_epoch(int(state.epoch))
 
 
 @contextlib.contextmanager

@@ -69,3 +69,69 @@ def song_files(tmp_path_factory) -> dict[str, Path]:
         files[name] = folder / f"{name}.wav"
         soundfile.write(files[name], tone + noise, 16_000)
     return files
+
+
+@pytest.fixture(scope="session")
+def genre_dataset(tmp_path_factory) -> Path:
+    """An audiofolder of three genres (low, middle and high tones), 1 to 1.5 s clips, 2 a song.
+
+    Label ids do not follow the alphabet. Unequal counts: 7, 5 and 4 songs to train on.
+    """
+    import numpy as np
+    import soundfile
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    names = ["rock", "jazz", "disco"]
+    features = Features(
+        {
+            "file_name": Value("string"),
+            "label": ClassLabel(names=names),
+            "song_id": Value("string"),
+            "group": Value("string"),
+            "start": Value("float64"),
+        }
+    )
+    folder = tmp_path_factory.mktemp("dataset")
+    generator = np.random.default_rng(0)
+    for split, songs_a_genre in {"train": (7, 5, 4), "validation": (3, 2, 2)}.items():
+        rows = []
+        for label, songs in enumerate(songs_a_genre):
+            for song in range(songs):
+                for clip in range(2):
+                    name = f"{split}_{names[label]}_{song}_{clip}.flac"
+                    time = np.arange(16_000 + 8_000 * (song % 2)) / 16_000
+                    pitch = (220, 900, 3_000)[label] * generator.uniform(0.8, 1.25)
+                    sound = 0.3 * np.sin(2 * np.pi * pitch * time)
+                    sound += generator.normal(0, 0.05, len(time))
+                    (folder / split).mkdir(exist_ok=True)
+                    soundfile.write(folder / split / name, sound, 16_000)
+                    song_id = f"{split}_{names[label]}_{song}"
+                    rows.append((name, label, song_id, song_id, clip * 1.5))
+        columns = dict(zip(features, map(list, zip(*rows, strict=True)), strict=True))
+        table = Dataset.from_dict(columns, features=features)
+        table.to_parquet(folder / split / "metadata.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def short_start(tmp_path_factory) -> Path:
+    """A very small AST that hears 1.6 s at once, with labels of its own, to start training from."""
+    import torch
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        time_stride=16,
+        frequency_stride=16,
+        max_length=160,
+        id2label={0: "speech", 1: "music"},
+        label2id={"speech": 0, "music": 1},
+    )
+    folder = tmp_path_factory.mktemp("start")
+    ASTForAudioClassification(config).save_pretrained(folder)
+    ASTFeatureExtractor(max_length=160).save_pretrained(folder)
+    return folder

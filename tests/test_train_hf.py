@@ -1,0 +1,210 @@
+"""`train_hf.py` as a user runs it: real processes, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from safetensors.torch import load_file
+from transformers import AutoModelForAudioClassification, pipeline
+
+from genreast.audio import load_audio
+from genreast.audiofolder import load_splits
+from genreast.config import parse
+from genreast.errors import UserError
+from genreast.fine_tune import fine_tune
+from genreast.recipe import TrainArguments
+
+TWO_EPOCHS = ["--num_train_epochs", "2"]
+FAST = ["--bf16", "false", "--learning_rate", "1e-3", "--report_to", "none"]
+
+
+def command(start: Path, dataset: Path, output: Path, *flags: str) -> list[str]:
+    base = [sys.executable, str(ROOT / "train_hf.py"), "--model_name_or_path", str(start)]
+    return [*base, "--dataset", str(dataset), "--output_dir", str(output), *FAST, *flags]
+
+
+def run(*words, **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(*words, capture_output=True, text=True, env=environment, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, genre_dataset, short_start) -> Path:
+    """A model folder that two epochs of the real script left."""
+    folder = tmp_path_factory.mktemp("models") / "trained"
+    result = run(command(short_start, genre_dataset, folder, *TWO_EPOCHS))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert f"python evaluate_model.py {folder}" in result.stdout
+    assert "new head for 3 genres" in result.stderr
+    return folder
+
+
+def test_the_folder_is_a_plain_hub_model_with_what_made_it(trained):
+    files = {path.name for path in trained.iterdir() if path.is_file()}
+    assert files == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "training_config.yaml",
+        "train_metrics.json",
+        "learning_curves.png",
+    }
+    config = json.loads((trained / "config.json").read_text())
+    assert config["id2label"] == {"0": "rock", "1": "jazz", "2": "disco"}
+    assert config["clip_seconds"] == 1.5
+    recorded = yaml.safe_load((trained / "training_config.yaml").read_text())
+    assert recorded["settings"]["learning_rate"] == 1e-3
+    assert recorded["dataset"]["splits"]["train"]["songs"] == {"rock": 7, "jazz": 5, "disco": 4}
+    assert str(Path.home()) not in (trained / "training_config.yaml").read_text()
+    history = json.loads((trained / "train_metrics.json").read_text())["history"]
+    assert [entry["epoch"] for entry in history][:2] == [1.0, 2.0]
+
+
+def test_the_best_epoch_is_published(trained):
+    metrics = json.loads((trained / "train_metrics.json").read_text())
+    epochs = metrics["history"][:2]
+    best = max(epochs, key=lambda entry: entry["eval_song_macro_f1"])
+    # The loss too: the Trainer's own loading leaves AST's layers as they were last.
+    for key in ("eval_song_macro_f1", "eval_loss"):
+        assert metrics["best"][key] == pytest.approx(best[key], abs=1e-6)
+
+
+def test_pipeline_and_automodel_hear_what_evaluation_heard(trained, genre_dataset):
+    rows = load_splits(genre_dataset)["validation"]
+    classifier = pipeline("audio-classification", model=str(trained), top_k=None)
+    model = AutoModelForAudioClassification.from_pretrained(trained)
+    right, losses = 0, []
+    for row in rows:
+        waveform = load_audio(row["audio"]["path"])
+        scores = {one["label"]: one["score"] for one in classifier(waveform)}
+        features = classifier.feature_extractor(waveform, sampling_rate=16_000, return_tensors="pt")
+        with torch.no_grad():
+            probabilities = model(**features).logits.softmax(-1)[0].numpy()
+        named = [scores[model.config.id2label[index]] for index in range(3)]
+        np.testing.assert_allclose(named, probabilities, atol=1e-5)
+        right += int(probabilities.argmax() == row["label"])
+        losses.append(-np.log(probabilities[row["label"]]))
+    best = json.loads((trained / "train_metrics.json").read_text())["best"]
+    assert best["eval_clip_accuracy"] == pytest.approx(right / len(rows))
+    assert best["eval_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_the_same_seed_gives_the_same_model(trained, genre_dataset, short_start, tmp_path):
+    again = tmp_path / "again"
+    result = run(command(short_start, genre_dataset, again, *TWO_EPOCHS))
+    assert result.returncode == 0, result.stderr[-3000:]
+    first, second = (load_file(path / "model.safetensors") for path in (trained, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
+    genre_dataset, short_start, tmp_path
+):
+    flags = ["--max_steps", "40", "--eval_strategy", "steps", "--eval_steps", "5"]
+    flags += ["--save_strategy", "steps", "--save_steps", "5"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run(command(short_start, genre_dataset, whole, *flags)).returncode == 0
+    victim = subprocess.Popen(
+        command(short_start, genre_dataset, broken, *flags),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not (broken / "checkpoint-10" / "trainer_state.json").exists():
+        assert victim.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(np.random.default_rng().uniform(0, 0.5))
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not (broken / "train_metrics.json").exists(), "it ended before the kill"
+
+    refused = run(command(short_start, genre_dataset, broken, *flags))
+    assert refused.returncode == 2 and "--resume_from_checkpoint last" in refused.stderr
+    # A checkpoint cut short by the kill is passed over.
+    (broken / "checkpoint-39").mkdir()
+    resumed = run(
+        command(short_start, genre_dataset, broken, *flags, "--resume_from_checkpoint", "last")
+    )
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "checkpoint-39' is cut short" in resumed.stderr
+    expected, weights = (load_file(path / "model.safetensors") for path in (whole, broken))
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
+
+
+def refusal(capfd, *words: str) -> str:
+    with pytest.raises(UserError) as caught:
+        fine_tune(parse(TrainArguments, argv=[*words, *FAST]))
+    return str(caught.value)
+
+
+def test_a_finished_model_is_not_overwritten(trained, genre_dataset, short_start, capfd):
+    words = command(short_start, genre_dataset, trained)[2 : -len(FAST)]
+    assert "holds a finished model" in refusal(capfd, *words)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "nowhere/at/all"], "nowhere/at/all"),
+        (["--learning_rate", "30"], "--learning_rate is 30.0; expected 0 to 1"),
+        (["--loss", "hinge"], "expected one of cross_entropy, focal, logit_adjusted"),
+        (["--from_scratch", "huge"], "expected one of tiny, small, base"),
+        (["--hub_token", "secret-token"], "Set HF_TOKEN"),
+        (["--learning_rte", "1"], "did you mean '--learning_rate'?"),
+        (["--model_name_or_path", "nobody/no-such-model"], "nobody/no-such-model"),
+    ],
+)
+def test_mistakes_are_named(
+    flags, message, genre_dataset, short_start, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = command(short_start, genre_dataset, tmp_path / "out")[2 : -len(FAST)]
+    text = refusal(capfd, *words, *flags) if "learning_rate" not in flags[0] else None
+    if text is None:
+        with pytest.raises(UserError) as caught:
+            parse(TrainArguments, argv=[*words, *flags])
+        text = str(caught.value)
+    assert message in text
+    assert "secret-token" not in text
+
+
+def test_a_loss_that_is_no_number_stops_with_a_remedy(genre_dataset, short_start, tmp_path, capfd):
+    words = command(short_start, genre_dataset, tmp_path / "out")[2 : -len(FAST)]
+    with pytest.raises(UserError, match="lower --learning_rate"):
+        fine_tune(
+            parse(
+                TrainArguments,
+                argv=[
+                    *words,
+                    "--bf16",
+                    "false",
+                    "--learning_rate",
+                    "1",
+                    "--optim",
+                    "sgd",
+                    "--max_grad_norm",
+                    "0",
+                    "--layer_decay",
+                    "1",
+                    "--warmup_steps",
+                    "0",
+                    "--gain_db",
+                    "200",
+                    "--report_to",
+                    "none",
+                    "--num_train_epochs",
+                    "30",
+                ],
+            )
+        )
