@@ -8,6 +8,7 @@ import argparse
 import copy
 import dataclasses
 import difflib
+import inspect
 import json
 import sys
 from dataclasses import dataclass, field
@@ -94,6 +95,12 @@ class EvaluateArguments:
     dataset: str = option("data/processed", "dataset folder, or Hub dataset id")
     split: str = option("test", "split to measure: train, validation or test")
     output_dir: str | None = option(None, "where results go (default: evaluation/<model>-<split>)")
+    pooling: str = option(
+        "log_probability",
+        "what a song's score is made of: its clips' mean log_probability or probability, or a vote",
+        choices=["log_probability", "probability", "vote"],
+    )
+    calibrate: bool = option(True, "fit a temperature on the validation split, report its effect")
     batch_size: int = option(16, "clips a forward pass")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
 
@@ -108,6 +115,8 @@ class EvaluateArguments:
             self.split in splits, f"--split is '{self.split}'; expected one of {', '.join(splits)}"
         )
         faults.report()
+        if self.output_dir is None:
+            self.output_dir = f"evaluation/{Path(str(self.model)).name}-{self.split}"
 
 
 @dataclass
@@ -171,6 +180,18 @@ class PushArguments:
     revision: str = option("main", "branch to publish on, made where missing")
     create_pr: bool = option(False, "open a pull request in place of a commit on main")
     tag: str | None = option(None, "name the published commit, such as v1.0")
+    dataset_dir: str | None = option(None, "prepared dataset to publish too")
+    dataset_repo: str | None = option(
+        None, "Hub dataset of the model: named on its page, and where --dataset_dir goes"
+    )
+    dataset_license: str | None = option(
+        None, "licence id of the songs; without one their dataset is private"
+    )
+    dataset_format: str = option(
+        "parquet",
+        "parquet (sound embedded, plays in the Dataset Viewer) or audiofolder (files)",
+        choices=["parquet", "audiofolder"],
+    )
     commit_message: str = option("Publish with GenreAST", "first line of the commit")
     staging_dir: str | None = option(
         None, "where the files are gathered (default: MODEL_DIR/hub_staging)"
@@ -179,12 +200,18 @@ class PushArguments:
 
     def __post_init__(self):
         faults = Faults()
-        faults.unless(self.model_dir, "MODEL_DIR is missing: name a trained model folder")
-        faults.unless(self.repo_id, "USER/NAME is missing: name the Hub model to publish as")
+        if self.model_dir or not self.dataset_dir:
+            faults.unless(self.model_dir, "MODEL_DIR is missing: name a trained model folder")
+            faults.unless(self.repo_id, "USER/NAME is missing: name the Hub model to publish as")
         faults.unless(
-            not self.repo_id or _is_repo_id(self.repo_id),
-            f"'{self.repo_id}' is not a Hub id; expected USER/NAME of letters, digits and - _ .",
+            self.dataset_repo or not self.dataset_dir,
+            "--dataset_repo is missing: name the Hub dataset that --dataset_dir goes to",
         )
+        for repo_id in filter(None, (self.repo_id, self.dataset_repo)):
+            faults.unless(
+                _is_repo_id(repo_id),
+                f"'{repo_id}' is not a Hub id; expected USER/NAME of letters, digits and - _ .",
+            )
         faults.unless(
             not (self.create_pr and (self.tag or self.revision != "main")),
             "--create_pr goes with neither --tag nor --revision: a pull request is to main",
@@ -223,17 +250,18 @@ class Faults:
 class SettingsParser(HfArgumentParser):
     """HfArgumentParser with positional arguments, grouped flags, and UserError for a usage dump.
 
-    A field's metadata may name its `group` in `--help`.
+    A field's metadata may name its `group` in `--help`; inherited fields come last.
     """
 
     def _add_dataclass_arguments(self, dtype: type) -> None:
         groups: dict[str, Any] = {}
         hints = get_type_hints(dtype)
-        for original in dataclasses.fields(dtype):
-            if not original.init:
-                continue
+        own = inspect.get_annotations(dtype)
+        fields = [item for item in dataclasses.fields(dtype) if item.init]
+        for original in sorted(fields, key=lambda item: item.name not in own):
             item, metadata = copy.copy(original), dict(original.metadata)
             nargs, title = metadata.pop("positional", None), metadata.pop("group", None)
+            title = title if item.name in own else "every other option of the Trainer"
             item.type, item.metadata = hints[item.name], metadata
             if nargs is not None:
                 name = item.name.upper()
@@ -242,18 +270,32 @@ class SettingsParser(HfArgumentParser):
             if title and title not in groups:
                 groups[title] = self.add_argument_group(title)
             self._parse_dataclass_field(groups.get(title, self), item)
+        for action in self._actions:
+            if any(name.startswith("--no_") for name in action.option_strings):
+                action.help = argparse.SUPPRESS  # the flag itself takes `false`
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see --help")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults shown, but for those that say nothing (None, empty)."""
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Each flag named once, with its default but where that says nothing (None, empty)."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         if action.default in (None, [], argparse.SUPPRESS) or "default" in action.help:
             return action.help
         return super()._get_help_string(action)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        name = action.option_strings[-1 if action.option_strings[0] == "-h" else 0]
+        if action.nargs == 0:
+            return name
+        kind = {"string_to_bool": "true|false", "str": "text", "int": "integer", "float": "number"}
+        few = action.choices and len(action.choices) < 8
+        value = "|".join(map(str, action.choices)) if few else ""
+        return f"{name} {value or kind.get(getattr(action.type, '__name__', ''), 'value')}"
 
 
 def parse(
@@ -266,9 +308,10 @@ def parse(
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = SettingsParser(
         settings,
+        usage="%(prog)s [CONFIG.yaml] [arguments]",
         description=description,
         allow_abbrev=False,
-        formatter_class=HelpFormatter,
+        formatter_class=lambda prog: HelpFormatter(prog, max_help_position=34, width=100),
     )
     if argv and argv[0].endswith((".yaml", ".yml")):
         _apply_config(parser, settings, Path(argv.pop(0)))

@@ -144,3 +144,16 @@ def _clock_label(seconds: float, _position=None) -> str:
     hours, rest = divmod(round(seconds), 3600)
     clock = f"{rest // 60:02}:{rest % 60:02}"
     return f"{hours}:{clock}" if hours else clock.removeprefix("0")
+
+
+def save_all(folder: str | Path, metrics: dict, clips, songs) -> None:
+    """Every figure of an evaluation into its folder."""
+    names = songs.label_names
+    drawn = {
+        "confusion_matrix": confusion_matrix(songs.labels, songs.predictions, names),
+        "confusion_matrix_normalised": confusion_matrix_normalised(
+            songs.labels, songs.predictions, names
+        ),
+    }
+    for name, figure in drawn.items():
+        save(figure, Path(folder) / f"{name}.png")

@@ -1,0 +1,39 @@
+"""Does a probability of 0.8 come true in 80 of 100 cases? Temperature scaling (Guo et al. 2017)."""
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+
+from genreast.metrics import expected_calibration_error, log_loss
+
+TEMPERATURES = (0.05, 20.0)  # beyond these a model is useless or a split is too small
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The T whose logits / T have the least log loss; it changes no prediction."""
+    low, high = np.log(TEMPERATURES)
+    found = minimize_scalar(
+        lambda exponent: log_loss(logits / np.exp(exponent), labels),
+        bounds=(low, high),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def before_and_after(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, Any]:
+    """Calibration error and log loss as the model is, and with its logits divided by T."""
+    return {
+        "temperature": temperature,
+        "before": _calibration(logits, labels),
+        "after": _calibration(logits / temperature, labels),
+    }
+
+
+def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    correct = logits.argmax(1) == labels
+    return {
+        "ece": expected_calibration_error(softmax(logits, axis=1).max(1), correct),
+        "log_loss": log_loss(logits, labels),
+    }

@@ -1,0 +1,196 @@
+"""A model and a split → clips and songs with their scores, and the files of an evaluation folder.
+
+A clip is heard as `inference` hears a song, so that the numbers are those a user will get; one
+longer than the model's window is heard whole.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from scipy.special import softmax
+from tqdm import tqdm
+
+from genreast import bootstrap, calibration
+from genreast.errors import UserError
+from genreast.inference import GenreClassifier
+from genreast.metrics import Pooling, evaluate_clips, pool_songs
+
+METRICS_FILE = "metrics.json"
+CLIPS_FILE = "predictions.csv"
+SONGS_FILE = "songs.csv"
+
+
+@dataclass
+class Scored:
+    """Clips or songs with what the model says of them, row by row; labels are class ids."""
+
+    names: list[str]
+    logits: np.ndarray  # (n, classes), log-probabilities
+    labels: np.ndarray  # (n,)
+    groups: list[str]
+    label_names: list[str]
+    columns: dict[str, list] = field(default_factory=dict)  # more of each row, for its CSV
+
+    @property
+    def predictions(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return softmax(self.logits, axis=1)
+
+
+def hear_split(
+    classifier: GenreClassifier, split: datasets.Dataset, batch_size: int, name: str = ""
+) -> tuple[Scored, dict[str, str]]:
+    """Every clip of a split through the model; the clips that could not be read, with causes.
+
+    Raises UserError when the split's labels are not the model's, or no clip can be read.
+    """
+    label_of = match_labels(split.features["label"].names, classifier.labels)
+    table = split.select_columns(["label", "song_id", "group", "start"]).to_dict()
+    clips = _clip_names(split)
+    sources = (row["bytes"] or row["path"] for row in split.select_columns("audio")["audio"])
+    heard = classifier.predict(sources, batch_size=batch_size)
+    bar = tqdm(heard, total=len(split), unit="clip", desc=name or None, file=sys.stderr)
+    rows, logits, unreadable = [], [], {}
+    for row, prediction in enumerate(bar):
+        if prediction.log_probabilities is None:
+            unreadable[clips[row]] = prediction.problem
+            tqdm.write(f"clip '{clips[row]}' left out: {prediction.problem}", file=sys.stderr)
+            continue
+        rows.append(row)
+        logits.append(prediction.pooled)
+    if not rows:
+        raise UserError(f"not one clip of the split can be read; the first: {_first(unreadable)}")
+    pick = {column: [values[row] for row in rows] for column, values in table.items()}
+    scored = Scored(
+        names=[clips[row] for row in rows],
+        logits=np.stack(logits),
+        labels=np.array([label_of[label] for label in pick["label"]]),
+        groups=pick["group"],
+        label_names=classifier.labels,
+        columns={"song_id": pick["song_id"], "start": pick["start"]},
+    )
+    return scored, unreadable
+
+
+def choose_split(splits: datasets.DatasetDict, name: str, dataset: str) -> datasets.Dataset:
+    """The named split. Raises UserError when it is not there or empty."""
+    if name not in splits or not len(splits[name]):
+        held = ", ".join(key for key in splits if len(splits[key])) or "nothing"
+        raise UserError(
+            f"dataset '{dataset}' has no {name} split; it has {held}: choose by --split"
+        )
+    return splits[name]
+
+
+def match_labels(dataset_names: Sequence[str], model_names: Sequence[str]) -> list[int]:
+    """The model's class id of each of the dataset's, matched by name whatever the order.
+
+    Raises UserError when the dataset has a genre the model does not know.
+    """
+    unknown = [name for name in dataset_names if name not in model_names]
+    if unknown:
+        missing = [name for name in model_names if name not in dataset_names]
+        raise UserError(
+            f"the dataset's genres are not the model's: {_listed(unknown)} unknown to the model"
+            + (f", {_listed(missing)} not in the dataset" if missing else "")
+            + "; evaluate on the dataset the model was trained for"
+        )
+    return [list(model_names).index(name) for name in dataset_names]
+
+
+def songs_of(clips: Scored, pooling: Pooling) -> Scored:
+    """The songs behind the clips, pooled."""
+    song_ids = clips.columns["song_id"]
+    logits, labels, names = pool_songs(clips.logits, clips.labels, song_ids, pooling)
+    group_of = dict(zip(song_ids, clips.groups, strict=True))
+    counts = {name: song_ids.count(name) for name in names}
+    return Scored(
+        names=names,
+        logits=logits,
+        labels=labels,
+        groups=[group_of[name] for name in names],
+        label_names=clips.label_names,
+        columns={"clips": list(counts.values())},
+    )
+
+
+def measure(clips: Scored, songs: Scored, pooling: Pooling) -> dict[str, Any]:
+    """`clip`, `song` and `confidence_intervals`, for metrics.json."""
+    names = clips.label_names
+    scores = evaluate_clips(
+        clips.logits, clips.labels, clips.columns["song_id"], names, pooling=pooling
+    )
+    scores["confidence_intervals"] = {
+        level: bootstrap.intervals(scored.logits, scored.labels, scored.groups, names)
+        for level, scored in (("clip", clips), ("song", songs))
+    }
+    return scores
+
+
+def calibrate(
+    fitted: tuple[Scored, Scored], measured: tuple[Scored, Scored], split: str
+) -> dict[str, Any]:
+    """Temperatures fitted on one split's (clips, songs), and what they do to another's."""
+    result: dict[str, Any] = {"fitted_on": split}
+    for level, there, here in zip(("clip", "song"), fitted, measured, strict=True):
+        temperature = calibration.fit_temperature(there.logits, there.labels)
+        result[level] = calibration.before_and_after(here.logits, here.labels, temperature)
+    return result
+
+
+def write(folder: Path, metrics: dict[str, Any], clips: Scored, songs: Scored) -> None:
+    """metrics.json, predictions.csv and songs.csv, each in place at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(folder / CLIPS_FILE, "clip", clips)
+    _write_csv(folder / SONGS_FILE, "song_id", songs)
+    part = folder / f"{METRICS_FILE}.part"
+    part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, folder / METRICS_FILE)
+
+
+def _write_csv(path: Path, key: str, scored: Scored) -> None:
+    names, probabilities = scored.label_names, scored.probabilities
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [key, *scored.columns, "group", "label", "prediction", "confidence", *names]
+        )
+        for row, name in enumerate(scored.names):
+            label, prediction = scored.labels[row], scored.predictions[row]
+            values = [f"{value:.6f}" for value in probabilities[row]]
+            more = [column[row] for column in scored.columns.values()]
+            more += [scored.groups[row], names[label], names[prediction], values[prediction]]
+            writer.writerow([name, *more, *values])
+    os.replace(part, path)
+
+
+def _clip_names(split: datasets.Dataset) -> list[str]:
+    """A name for each clip: its path inside the split's common folder, or its row."""
+    paths = [row["path"] for row in split.select_columns("audio")["audio"]]
+    if None in paths:
+        return [path or f"row {row}" for row, path in enumerate(paths)]
+    folders = [os.path.dirname(path) for path in paths]
+    common = os.path.commonpath(folders) if all(map(os.path.isabs, paths)) else ""
+    return [os.path.relpath(path, common) if common else path for path in paths]
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    quoted = [f"'{name}'" for name in names[:most]]
+    return ", ".join(quoted) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _first(unreadable: dict[str, str]) -> str:
+    name, cause = next(iter(unreadable.items()))
+    return f"'{name}', {cause}"

@@ -1,0 +1,208 @@
+"""evaluate_model.py over a real split: its files agree with each other and with the pipeline."""
+
+import csv
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, Features, Value
+from PIL import Image
+
+from genreast import audiofolder, evaluation
+from genreast.checkpoint import fingerprint
+from genreast.errors import UserError, run
+from genreast.inference import GenreClassifier
+
+GENRES = ["disco", "rock", "jazz"]  # not the model's order
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Validation and test of 6 and 9 songs, two clips each, three songs an artist."""
+    features = Features(
+        {
+            "file_name": Value("string"),
+            "label": ClassLabel(names=GENRES),
+            "song_id": Value("string"),
+            "group": Value("string"),
+            "start": Value("float64"),
+        }
+    )
+    root = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    for split, songs in {"validation": 6, "test": 9}.items():
+        (root / split).mkdir()
+        rows = []
+        for song in range(songs):
+            for clip in range(2):
+                name = f"song{song}_{clip}.flac"
+                time = np.arange(32_000) / 16_000
+                tone = 0.3 * np.sin(2 * np.pi * generator.uniform(80, 4000) * time)
+                noise = generator.normal(0, generator.uniform(0.001, 0.2), len(time))
+                soundfile.write(root / split / name, tone + noise, 16_000)
+                genre = GENRES[song % 3]
+                group = f"artist{song // 3}"
+                rows.append(
+                    {
+                        "file_name": name,
+                        "label": genre,
+                        "song_id": f"{split}{song}",
+                        "group": group,
+                        "start": 2.0 * clip,
+                    }
+                )
+        Dataset.from_list(rows, features=features).to_parquet(root / split / "metadata.parquet")
+    return root
+
+
+@pytest.fixture
+def evaluate_model(monkeypatch, capsys):
+    """Run the script in this process: its exit status, standard output and standard error."""
+    import evaluate_model
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["evaluate_model.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run(evaluate_model.main)
+        return stop.value.code, *capsys.readouterr()
+
+    return call
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_files_of_an_evaluation_agree(evaluate_model, tiny_model, data, tmp_path):
+    out = tmp_path / "out"
+    status, printed, _ = evaluate_model(tiny_model, "--dataset", data, "--output_dir", out)
+    assert status == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    clips, songs = read_csv(out / "predictions.csv"), read_csv(out / "songs.csv")
+    assert len(clips) == 18 and len(songs) == 9
+    for rows, level in ((clips, "clip"), (songs, "song")):
+        right = np.mean([row["label"] == row["prediction"] for row in rows])
+        assert metrics[level]["accuracy"] == pytest.approx(right)
+        low, high = metrics["confidence_intervals"][level]["accuracy"]
+        assert low <= right <= high
+        assert f"{right:.3f}" in printed
+    for song in songs:
+        rows = [row for row in clips if row["song_id"] == song["song_id"]]
+        mean = np.mean([np.log([float(row[name]) for name in GENRES]) for row in rows], axis=0)
+        shares = np.exp(mean) / np.exp(mean).sum()
+        assert [float(song[name]) for name in GENRES] == pytest.approx(shares, abs=1e-4)
+        assert song["label"] == GENRES[int(song["song_id"].removeprefix("test")) % 3]
+        assert song["clips"] == "2" and song["group"].startswith("artist")
+    assert metrics["model_fingerprint"] == fingerprint(str(tiny_model))
+    assert metrics["calibration"]["song"]["temperature"] > 0
+    assert Image.open(out / "confusion_matrix.png").width > 300
+    assert not list(out.glob("*.part"))
+
+
+def test_clip_accuracy_is_that_of_the_evaluator_over_the_pipeline(tiny_model, data):
+    import evaluate
+
+    splits = audiofolder.load_splits(data)
+    classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
+    clips, _ = evaluation.hear_split(classifier, splits["test"], batch_size=4)
+
+    class Accuracy(evaluate.Metric):
+        def _info(self):
+            return evaluate.MetricInfo(
+                description="",
+                citation="",
+                inputs_description="",
+                features=Features({"predictions": Value("int64"), "references": Value("int64")}),
+            )
+
+        def _compute(self, predictions, references):
+            return {"accuracy": float(np.mean(np.equal(predictions, references)))}
+
+    names = [row["path"] for row in splits["test"]["audio"]]
+    paths = Dataset.from_dict({"file": names, "label": splits["test"]["label"]})
+    found = evaluate.evaluator("audio-classification").compute(
+        model_or_pipeline=str(tiny_model),
+        data=paths,
+        metric=Accuracy(keep_in_memory=True),
+        label_mapping={name: index for index, name in enumerate(GENRES)},
+    )
+    assert found["accuracy"] == pytest.approx(np.mean(clips.predictions == clips.labels))
+    assert len(set(clips.predictions)) > 1  # a model of one answer could agree by chance
+
+
+def test_bytes_long_clips_and_unreadable_ones(tiny_model, data, song_files):
+    good = (data / "test" / "song0_0.flac").read_bytes()
+    rows = {
+        "audio": [
+            {"bytes": good, "path": None},
+            {"bytes": b"no sound", "path": "broken.flac"},
+            {"bytes": None, "path": str(song_files["long"])},
+        ],
+        "label": [0, 1, 2],
+        "song_id": ["a", "b", "c"],
+        "group": ["a", "b", "c"],
+        "start": [0.0, 0.0, 0.0],
+    }
+    features = Features(
+        {
+            "audio": Audio(decode=False),
+            "label": ClassLabel(names=GENRES),
+            "song_id": Value("string"),
+            "group": Value("string"),
+            "start": Value("float64"),
+        }
+    )
+    classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
+    split = Dataset.from_dict(rows, features=features)
+    clips, unreadable = evaluation.hear_split(classifier, split, batch_size=2)
+    assert list(unreadable) == ["broken.flac"]
+    assert clips.names == ["row 0", str(song_files["long"])]
+    assert clips.probabilities[1] == pytest.approx(classifier(song_files["long"]).probabilities)
+    assert [classifier.labels[label] for label in clips.labels] == ["disco", "jazz"]
+    with pytest.raises(UserError, match="not one clip"):
+        evaluation.hear_split(classifier, split.select([1]), batch_size=2)
+
+
+def test_an_unreadable_clip_is_named_counted_and_told_by_the_exit_status(
+    evaluate_model, tiny_model, data, tmp_path
+):
+    broken = shutil.copytree(data, tmp_path / "data")
+    (broken / "test" / "song4_1.flac").write_bytes(b"")
+    out = tmp_path / "out"
+    arguments = ["--dataset", broken, "--output_dir", out, "--no_calibrate"]
+    status, printed, errors = evaluate_model(tiny_model, *arguments)
+    assert status == 1 and "song4_1.flac" in errors and "1 clip" in printed
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert list(metrics["unreadable"]) == ["song4_1.flac"] and metrics["clip"]["count"] == 17
+    assert metrics["calibration"] is None
+
+
+def test_labels_match_by_name_and_differences_are_named():
+    assert evaluation.match_labels(["jazz", "rock"], ["rock", "pop", "jazz"]) == [2, 0]
+    with pytest.raises(UserError, match=r"'polka' unknown to the model, 'pop' not in the dataset"):
+        evaluation.match_labels(["rock", "polka"], ["rock", "pop"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["MODEL", "--split", "dev"], "--split is 'dev'"),
+        (
+            ["MODEL", "--dataset", "DATA", "--split", "train"],
+            "has no train split; it has validation, test",
+        ),
+        (["MODEL", "--dataset", "MODEL"], "error: "),
+        (["DATA", "--dataset", "DATA"], "holds no config.json"),
+        (["MODEL", "--pooling", "median"], "--pooling"),
+    ],
+)
+def test_mistakes_end_in_a_message(evaluate_model, tiny_model, data, tmp_path, arguments, words):
+    names = {"MODEL": tiny_model, "DATA": data}
+    arguments = [names.get(word, word) for word in arguments]
+    status, _, errors = evaluate_model(*arguments, "--output_dir", tmp_path / "out")
+    assert status == 2 and words in errors and "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
