@@ -85,8 +85,9 @@ def publish(
 ) -> Publication:
     """Bring the files of a folder to the Hub in one commit; none when they are there already.
 
-    The commit is read back by its id and compared byte for byte; then `check` (if any) gets the
-    downloaded folder. Raises UserError that says what did and what did not happen.
+    The commit is read back by its id: with a `check`, its files are downloaded, compared byte for
+    byte and given to it; without one, the hashes that the Hub lists are compared. Raises UserError
+    that says what did and what did not happen.
     """
     api = api or HfApi()
     attempt = Attempt(destination, api.endpoint)
@@ -121,10 +122,12 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
     attempt.commit = commit
 
     attempt.doing = "reading it back"
-    with tempfile.TemporaryDirectory() as temporary:
-        _read_back(api, destination, commit, local, Path(temporary))
-        if check:
+    if check:
+        with tempfile.TemporaryDirectory() as temporary:
+            _read_back(api, destination, commit, local, Path(temporary))
             check(Path(temporary))
+    elif any(_differences(api, destination, commit, local)):
+        raise UserError("the Hub lists other files than were sent: run the command again.")
     if destination.tag:
         attempt.doing = f"setting the tag {destination.tag}"
         call = {"tag": destination.tag, "revision": commit, "exist_ok": True}

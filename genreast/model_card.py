@@ -270,8 +270,8 @@ def check_license(license: str | None) -> None:
     """Refuse a licence id that the Hub does not know."""
     if license is not None and license not in LICENSES:
         raise UserError(
-            f"--license is {license!r}; expected an id that the Hub knows, as cc-by-4.0, mit,"
-            " apache-2.0 or other: https://huggingface.co/docs/hub/repositories-licenses"
+            f"licence {license!r} is not known; expected an id that the Hub knows, as cc-by-4.0,"
+            " mit, apache-2.0 or other: https://huggingface.co/docs/hub/repositories-licenses"
         )
 
 

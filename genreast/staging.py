@@ -12,9 +12,11 @@ import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from genreast.errors import UserError
@@ -102,10 +104,17 @@ def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
 def stage_model(model_dir: Path, evaluation: Path | None, staging_dir: Path) -> None:
     """Fill `staging_dir` with what belongs on the Hub, but for the model card.
 
-    Text loses its absolute paths and TensorBoard events all but their scalars. An earlier staging
-    is replaced; any other folder with files in it is refused.
+    Text loses its absolute paths and TensorBoard events all but their scalars.
     """
-    foreign = [name for name in files_in(staging_dir) if not is_staged_name(name)]
+    fill_aside(staging_dir, STAGED, lambda folder: _fill(model_dir, evaluation, folder))
+
+
+def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
+    """Fill a folder aside and give it the staging folder's name once it is whole.
+
+    An earlier staging is replaced. Raises UserError when other files lie there.
+    """
+    foreign = [name for name in files_in(staging_dir) if not belongs(name, patterns)]
     if foreign:
         raise UserError(
             f"'{staging_dir}' holds {foreign[0]}, which no staging made:"
@@ -114,12 +123,12 @@ def stage_model(model_dir: Path, evaluation: Path | None, staging_dir: Path) -> 
     staging_dir.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=staging_dir.parent))
     try:
-        _fill(model_dir, evaluation, aside)
+        aside.chmod(0o755)  # mkdtemp closes its folders to everyone else
+        fill(aside)
         shutil.rmtree(staging_dir, ignore_errors=True)
         aside.rename(staging_dir)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    staging_dir.chmod(0o755)  # mkdtemp's folders are closed to everyone else
 
 
 def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
@@ -173,7 +182,13 @@ def _events(path: Path) -> Iterator:
     return map(Event.FromString, RawEventFileLoader(str(path)).Load())
 
 
-def scan(folder: Path, user: str | None = None, owner: str = "", token: str | None = None) -> None:
+def scan(
+    folder: Path,
+    patterns: tuple[str, ...] = STAGED,
+    user: str | None = None,
+    owner: str = "",
+    token: str | None = None,
+) -> None:
     """Refuse a folder with a file that does not belong, a secret, an absolute path or a user name.
 
     `user` is the login name (default: this session's); the `owner` of the repository may be named.
@@ -181,7 +196,7 @@ def scan(folder: Path, user: str | None = None, owner: str = "", token: str | No
     user = getpass.getuser() if user is None else user
     findings = []
     for name in files_in(folder):
-        if not is_staged_name(name):
+        if not belongs(name, patterns):
             findings.append(f"{name} does not belong on the Hub")
             continue
         for text in _texts(folder / name):
@@ -211,6 +226,10 @@ def _texts(path: Path) -> Iterator[str]:
     elif path.suffix == ".png":
         with Image.open(path) as image:
             yield from map(str, image.info.values())
+    elif path.suffix == ".parquet":
+        yield from _columns_of_words(path)
+    elif path.suffix == ".flac":
+        yield ""  # made by prepare_dataset.py from samples alone: it has no tags
     elif "tfevents" in path.name:
         for event in _events(path):
             yield " ".join(
@@ -218,6 +237,14 @@ def _texts(path: Path) -> Iterator[str]:
             )
     else:
         yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def _columns_of_words(path: Path) -> Iterator[str]:
+    """The strings of a Parquet file; the names of clips and groups are the user's own."""
+    schema = pq.read_schema(path)
+    words = [field.name for field in schema if pa.types.is_string(field.type)]
+    for column in pq.read_table(path, columns=words).columns:
+        yield "\n".join(sorted(set(column.drop_null().to_pylist())))
 
 
 def safetensors_header(path: Path) -> dict:
@@ -252,6 +279,6 @@ def files_in(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def is_staged_name(name: str) -> bool:
-    """Whether a file of this name belongs on the Hub. A star stays within its folder."""
-    return any(fnmatch.fnmatch(name, p) and name.count("/") == p.count("/") for p in STAGED)
+def belongs(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file of this name is one of those staged. A star stays within its folder."""
+    return any(fnmatch.fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)

@@ -50,6 +50,11 @@ def api(hub, waits, monkeypatch) -> HfApi:
     return HfApi(endpoint=hub.url)
 
 
+def seen(folder: Path) -> None:
+    """A check of what was read back that wants nothing but the weights."""
+    assert (folder / "model.safetensors").is_file()
+
+
 def assert_whole(hub, staged) -> None:
     """The repository holds exactly what was staged, from one commit, under its tag."""
     repo = hub.repo("alice/genre")
@@ -81,7 +86,7 @@ def message_of(failure, capfd) -> str:
 @pytest.mark.parametrize("step", STEPS)
 def test_one_failure_at_any_step_is_survived(hub, api, staged, step, status):
     hub.fail(step, status)
-    assert publish(staged, GENRE, api=api).changed
+    assert publish(staged, GENRE, seen, api=api).changed
     assert hub.faults[0].times == 0, f"the step {step} was never reached"
     assert_whole(hub, staged)
 
@@ -92,7 +97,7 @@ def test_a_hub_that_stays_down_ends_in_a_message_and_the_next_run_completes(
 ):
     hub.fail(step, 503, times=ALWAYS)
     with pytest.raises(UserError, match="the Hub answered 503") as failure:
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     message = message_of(failure, capfd)
     assert "Running the command again is safe" in message
     if step in [*BEFORE_COMMIT, "commit"]:
@@ -103,7 +108,7 @@ def test_a_hub_that_stays_down_ends_in_a_message_and_the_next_run_completes(
         assert re.search(r"Commit \w{8} is on alice/genre", message)
 
     hub.faults.clear()
-    publish(staged, GENRE, api=api)
+    publish(staged, GENRE, seen, api=api)
     assert_whole(hub, staged)
 
 
@@ -129,7 +134,7 @@ def test_a_refusal_is_told_at_once_with_its_remedy(
 ):
     hub.fail(step, status, times=ALWAYS)
     with pytest.raises(UserError, match=words) as failure:
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     assert "Running the command again is safe" in message_of(failure, capfd)
     assert not waits, "a refusal does not get better by waiting"
     assert_nothing_loads(hub)
@@ -138,7 +143,7 @@ def test_a_refusal_is_told_at_once_with_its_remedy(
 def test_the_wait_that_the_hub_asks_for_is_kept(hub, api, waits, staged):
     for step in ("whoami", "preupload", "commit"):
         hub.fail(step, 429, headers={"Retry-After": "17"})
-    publish(staged, GENRE, api=api)
+    publish(staged, GENRE, seen, api=api)
     assert sum(seconds >= 17 for seconds in waits) == 3
     assert_whole(hub, staged)
 
@@ -146,7 +151,7 @@ def test_the_wait_that_the_hub_asks_for_is_kept(hub, api, waits, staged):
 def test_a_very_long_wait_is_reported_and_not_sat_out(hub, api, waits, staged):
     hub.fail("commit", 429, headers={"Retry-After": "3600"}, times=ALWAYS)
     with pytest.raises(UserError, match="too many requests: wait 3600 s"):
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     assert sum(waits) < 60
     assert_nothing_loads(hub)
 
@@ -158,7 +163,7 @@ def test_a_lost_answer_to_the_commit_makes_no_second_one(hub, api, staged, statu
         api.create_repo("alice/genre")
     hub.fail("commit", status, after=True)
     asked = replace(GENRE, tag=None, create_pr=create_pr)
-    publication = publish(staged, asked, api=api)
+    publication = publish(staged, asked, seen, api=api)
     repo = hub.repo("alice/genre")
     assert hub.calls.count("commit") == 1
     assert len(repo.commits) == 2
@@ -168,7 +173,7 @@ def test_a_lost_answer_to_the_commit_makes_no_second_one(hub, api, staged, statu
 
 def test_a_connection_cut_in_the_middle_of_the_weights_is_taken_up_again(hub, api, staged):
     hub.fail("lfs_put", halfway=True)
-    publish(staged, GENRE, api=api)
+    publish(staged, GENRE, seen, api=api)
     assert hub.faults[0].times == 0
     assert_whole(hub, staged)
 
@@ -183,10 +188,10 @@ def test_a_commit_by_someone_else_is_not_buried(hub, api, staged, capfd):
 
     hub.fail("commit", act=interfere)
     with pytest.raises(UserError, match="someone else committed") as failure:
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     message_of(failure, capfd)
     assert hub.repo("alice/genre").at("main").title == "bob's"
-    publish(staged, GENRE, api=api)
+    publish(staged, GENRE, seen, api=api)
     files = hub.repo("alice/genre").at("main").files
     assert {"LICENSE", "model.safetensors"} <= set(files)
 
@@ -202,17 +207,17 @@ def test_metadata_that_the_hub_refuses_is_told(hub, api, tmp_path, staged, capfd
 def test_a_token_that_no_header_can_hold_is_not_printed(hub, api, staged, monkeypatch, capfd):
     monkeypatch.setenv("HF_TOKEN", TOKEN + "\u00e9\x01")
     with pytest.raises(UserError) as failure:
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     message_of(failure, capfd)
 
 
 def test_a_hub_that_is_not_there_is_named(api, staged, monkeypatch, capfd):
     with pytest.raises(UserError, match=r"the connection to http://127\.0\.0\.1:9 failed") as gone:
-        publish(staged, GENRE, api=HfApi(endpoint="http://127.0.0.1:9"))
+        publish(staged, GENRE, seen, api=HfApi(endpoint="http://127.0.0.1:9"))
     message_of(gone, capfd)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set") as offline:
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     message_of(offline, capfd)
 
 
@@ -226,5 +231,5 @@ def test_what_came_back_other_than_it_was_sent_is_refused(hub, api, staged):
 
     hub.fail("resolve", act=corrupt)
     with pytest.raises(UserError, match=r"config\.json came back.*do not use this commit"):
-        publish(staged, GENRE, api=api)
+        publish(staged, GENRE, seen, api=api)
     assert "refs/tags/v1.0" not in hub.repo("alice/genre").refs

@@ -87,7 +87,7 @@ def test_a_validation_split_is_not_passed_off_as_unseen():
 
 def test_a_licence_that_the_hub_does_not_know_is_refused():
     assert {"mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "other"} <= LICENSES
-    with pytest.raises(UserError, match="--license is 'cc-by'; expected an id that the Hub knows"):
+    with pytest.raises(UserError, match="licence 'cc-by' is not known; expected an id"):
         render(ModelFacts("alice/genre", license="cc-by"), TEMPLATE)
 
 

@@ -1,0 +1,162 @@
+"""A published dataset loads from the Hub as it lies here, split by split and sample by sample."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import Audio, load_dataset
+from hub_store import front_matter, metadata_errors
+from huggingface_hub import HfApi, constants
+
+from genreast import hub_dataset
+from genreast.errors import UserError
+from genreast.hub import Destination, publish
+from genreast.staging import files_in, scan
+
+# Loads a dataset in a fresh process and saves it for comparing.
+LOAD = """
+import sys
+from datasets import load_dataset
+load_dataset(sys.argv[1]).save_to_disk(sys.argv[2])
+"""
+SONGS = Destination("alice/songs", repo_type="dataset", owned=hub_dataset.OWNED)
+
+
+@pytest.fixture
+def dataset_dir(genre_dataset, tmp_path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(genre_dataset, tmp_path / "processed"))
+
+
+@pytest.fixture
+def api(hub, monkeypatch) -> HfApi:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    return HfApi(endpoint=hub.url)
+
+
+def stage(dataset_dir, license="cc-by-4.0", as_audiofolder=False) -> Path:
+    folder = dataset_dir.with_name("staged")
+    hub_dataset.stage_dataset(dataset_dir, "alice/songs", license, as_audiofolder, folder)
+    return folder
+
+
+@pytest.mark.parametrize("as_audiofolder", [False, True], ids=["parquet", "audiofolder"])
+def test_what_is_loaded_from_the_hub_is_the_folder_sample_by_sample(
+    hub, api, dataset_dir, tmp_path, monkeypatch, as_audiofolder
+):
+    monkeypatch.setattr(hub_dataset, "SHARD_BYTES", 300_000)
+    staged = stage(dataset_dir, as_audiofolder=as_audiofolder)
+    if not as_audiofolder:
+        assert len(list((staged / "data").glob("train-*"))) > 1, "more than one shard"
+    scan(staged, hub_dataset.STAGED, owner="alice")
+    publish(staged, SONGS, api=api)
+
+    command = [sys.executable, "-c", LOAD, "alice/songs", str(tmp_path / "loaded")]
+    environment = os.environ | hub.environment(tmp_path / "home", "hf_alice")
+    output = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert output.returncode == 0, output.stderr[-3000:]
+    from datasets import load_from_disk
+
+    ours = load_dataset("audiofolder", data_dir=str(dataset_dir), cache_dir=str(tmp_path / "cache"))
+    theirs = load_from_disk(str(tmp_path / "loaded"))
+    assert theirs.keys() == ours.keys() == {"train", "validation"}
+    for split in ours:
+        assert theirs[split].features["label"] == ours[split].features["label"]
+        columns = ["label", "song_id", "group", "start"]
+        assert theirs[split].select_columns(columns)[:] == ours[split].select_columns(columns)[:]
+        for one, other in zip(theirs[split], ours[split], strict=True):
+            assert one["audio"]["sampling_rate"] == 16_000
+            assert (one["audio"]["array"] == other["audio"]["array"]).all()
+
+
+def test_every_clip_s_bytes_lie_in_the_shards_as_they_are(dataset_dir):
+    staged = stage(dataset_dir)
+    table = pq.read_table(next((staged / "data").glob("validation-*")))
+    metadata = pq.read_table(dataset_dir / "validation" / "metadata.parquet")
+    for audio, name in zip(
+        table["audio"].to_pylist(), metadata["file_name"].to_pylist(), strict=True
+    ):
+        assert audio["bytes"] == (dataset_dir / "validation" / name).read_bytes()
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["label"]["names"] == ["rock", "jazz", "disco"]
+    assert features["audio"]["_type"] == Audio.__name__
+
+
+def test_the_card_says_rights_counts_and_how_to_load(dataset_dir):
+    card = (stage(dataset_dir) / "README.md").read_text()
+    data = front_matter(card)
+    assert metadata_errors(data, "dataset") == []
+    assert data["license"] == "cc-by-4.0"
+    assert data["configs"][0]["data_files"] == [
+        {"split": "train", "path": "data/train-*"},
+        {"split": "validation", "path": "data/validation-*"},
+    ]
+    assert 'load_dataset("alice/songs")' in card
+    assert "| rock | 7, 14 | 3, 6 |" in card
+    assert "Published under the licence `cc-by-4.0`, as its publisher states." in card
+
+
+def test_what_the_folder_s_own_card_says_is_kept(dataset_dir):
+    (dataset_dir / "README.md").write_text(
+        "---\npretty_name: Our songs\n---\n\n# processed\n\n16 songs, by artist.\n\n"
+        '```python\ndataset = load_dataset("audiofolder", data_dir=".")\n```\n\nThanks to bob.\n'
+    )
+    card = (stage(dataset_dir) / "README.md").read_text()
+    assert front_matter(card)["pretty_name"] == "Our songs"
+    for words in ("# songs\n", "16 songs, by artist.", "Thanks to bob."):
+        assert words in card
+    assert 'load_dataset("alice/songs")' in card and "data_dir" not in card
+
+
+def test_without_a_licence_the_card_claims_none(dataset_dir):
+    card = (stage(dataset_dir, license=None) / "README.md").read_text()
+    assert "license" not in front_matter(card)
+    assert "No licence was given" in card
+
+
+def test_staging_twice_gives_the_same_bytes_and_publishing_twice_one_commit(hub, api, dataset_dir):
+    staged = stage(dataset_dir)
+    first = {name: (staged / name).read_bytes() for name in files_in(staged)}
+    publish(staged, SONGS, api=api)
+    stage(dataset_dir)
+    assert {name: (staged / name).read_bytes() for name in files_in(staged)} == first
+    assert not publish(staged, SONGS, api=api).changed
+    assert len(hub.repo("alice/songs", "dataset").history()) == 2
+
+
+def test_the_other_format_takes_the_place_of_the_first(hub, api, dataset_dir):
+    publish(stage(dataset_dir), SONGS, api=api)
+    publish(stage(dataset_dir, as_audiofolder=True), SONGS, api=api)
+    files = hub.repo("alice/songs", "dataset").at("main").files
+    assert not any(name.startswith("data/") for name in files)
+    assert "train/metadata.parquet" in files
+
+
+def test_a_private_dataset_stays_private(hub, api, dataset_dir):
+    publish(stage(dataset_dir, license=None), replace(SONGS, private=True), api=api)
+    assert hub.repo("alice/songs", "dataset").private
+
+
+def test_what_is_no_prepared_dataset_is_refused(dataset_dir, tmp_path):
+    (tmp_path / "private.flac").write_bytes(b"not of this dataset")
+    with pytest.raises(UserError, match=r"has no train/metadata\.parquet"):
+        hub_dataset.check_dataset_dir(tmp_path)
+    clip = next((dataset_dir / "train").glob("*.flac"))
+    clip.unlink()
+    with pytest.raises(UserError, match=f"{clip.name}' is missing"):
+        hub_dataset.check_dataset_dir(dataset_dir)
+    clip.symlink_to(tmp_path / "private.flac")
+    with pytest.raises(UserError, match="outside of the dataset"):
+        hub_dataset.check_dataset_dir(dataset_dir)
+
+
+def test_an_unknown_licence_is_refused(dataset_dir):
+    with pytest.raises(UserError, match="licence 'free' is not known; expected an id"):
+        stage(dataset_dir, license="free")
