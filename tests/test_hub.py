@@ -62,6 +62,16 @@ def run_script(hub, home, *arguments, token="hf_alice") -> subprocess.CompletedP
     return subprocess.run(command, env=environment, cwd=home.parent, capture_output=True, text=True)
 
 
+def run_python(hub, home, *command):
+    """The JSON that a fresh process with an empty cache prints."""
+    environment = os.environ | hub.environment(home, "hf_alice")
+    output = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True
+    )
+    assert output.returncode == 0, output.stderr
+    return json.loads(output.stdout)
+
+
 def files_of(commit) -> set[str]:
     return set(commit.files) - {".gitattributes"}
 
@@ -91,16 +101,13 @@ def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
         "training_config.yaml",
     }
 
-    environment = os.environ | hub.environment(tmp_path / "empty", "hf_alice")
-    scores = []
-    for model in ("alice/genre", str(model_dir)):
-        command = [sys.executable, "-c", PIPELINE, model, str(song)]
-        output = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert output.returncode == 0, output.stderr
-        scores.append(json.loads(output.stdout))
-    assert scores[0].keys() == set(GENRES)
-    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
-    assert max(scores[0].values()) > 0.4, "scores all alike would compare equal to anything"
+    predict = [str(ROOT / "predict_song.py"), "alice/genre", str(song), "--format", "json"]
+    predicted = run_python(hub, tmp_path / "empty", *predict)
+    predicted = {row["label"]: row["score"] for row in predicted["genres"]}
+    published = run_python(hub, tmp_path / "empty2", "-c", PIPELINE, "alice/genre", str(song))
+    assert published.keys() == set(GENRES)
+    assert published == pytest.approx(predicted, abs=1e-3)
+    assert max(published.values()) > 0.4, "scores all alike would compare equal to anything"
 
 
 def test_publishing_twice_makes_one_commit(hub, api, genre, staged):
@@ -180,34 +187,62 @@ def test_a_failed_check_of_what_was_read_back_is_told(api, genre, staged):
         publish(staged, genre, check=check, api=api)
 
 
+@pytest.mark.parametrize("repo_id", ["genre", "alice/my genre", "alice/genre/v1"])
+def test_a_wrong_repo_id_is_named_at_once(hub, tmp_path, model_dir, repo_id):
+    output = run_script(hub, tmp_path / "home", model_dir, repo_id)
+    assert_refused(output, f"'{repo_id}' is not a Hub id; expected USER/NAME")
+    assert not hub.calls
+
+
+def test_someone_else_s_namespace_is_refused_before_anything_is_made(hub, api, genre, staged):
+    with pytest.raises(UserError, match=r"belongs to bob.*publish under one of alice, band"):
+        publish(staged, replace(genre, repo_id="bob/genre"), api=api)
+    assert hub.calls == ["whoami"]
+
+
 @pytest.mark.parametrize(
-    "repo_id, words",
+    "token, words",
     [
-        ("bob/genre", "belongs to bob, and the token to alice: publish under one of alice, band"),
-        ("genre", "'genre' is not a Hub id; expected USER/NAME"),
-        ("alice/my genre", "'alice/my genre' is not a Hub id; expected USER/NAME"),
-    ],
-)
-def test_a_wrong_repo_id_is_named(hub, tmp_path, model_dir, repo_id, words):
-    output = run_script(hub, tmp_path / "home", model_dir, repo_id, "--license", "mit")
-    assert_refused(output, words)
-    assert not hub.store.repos
-
-
-def test_tokens_that_cannot_publish_are_refused_before_anything_is_made(
-    hub, tmp_path, model_dir, evaluation
-):
-    hub.add_user("hf_reader", "alice", role="read")
-    home = tmp_path / "home"
-    for token, words in [
         (None, "no Hub token found: sign in with `hf auth login`, or set HF_TOKEN"),
         ("hf_reader", "the token of alice may only read"),
         ("hf_wrong", "the token is not accepted"),
-    ]:
-        output = run_script(hub, home, model_dir, "alice/genre", token=token)
-        assert_refused(output, words)
-        assert not token or token not in output.stderr + output.stdout
+    ],
+)
+def test_a_token_that_cannot_publish_is_refused_before_anything_is_made(
+    hub, api, genre, staged, tmp_path, monkeypatch, token, words
+):
+    hub.add_user("hf_reader", "alice", role="read")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_saved_login"))
+    monkeypatch.delenv("HF_TOKEN")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UserError, match=words) as refusal:
+        publish(staged, genre, api=api)
+    assert not token or token not in str(refusal.value)
     assert set(hub.calls) <= {"whoami"}
+
+
+def test_the_saved_login_is_used(hub, api, genre, staged, tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("hf_alice\n")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("HF_TOKEN")
+    assert publish(staged, genre, api=api).changed
+
+
+def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, model_dir):
+    folder = tmp_path / "staged"
+    options = ["--dry_run", "--staging_dir", folder]
+    output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.split() == [str(folder)]
+    assert (folder / "README.md").is_file()
+    assert not hub.calls
+
+
+def test_what_is_missing_is_named_before_the_network_is_touched(hub, tmp_path):
+    output = run_script(hub, tmp_path / "home", tmp_path, "alice/genre")
+    assert_refused(output, "is not a trained model: it has no config.json, no model.safetensors")
+    assert not hub.calls
 
 
 def assert_refused(output: subprocess.CompletedProcess, words: str) -> None:

@@ -1,0 +1,110 @@
+"""Does what is published say what was measured? Scores of the stock pipeline against known ones.
+
+The known scores are those of the evaluation, on its own clips; without an evaluation at hand, those
+of the model folder on a made sound, which still shows that the published files load and agree.
+"""
+
+import csv
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import ASTConfig, pipeline
+
+from genreast.audio import FRAME_LENGTH, SAMPLING_RATE, AudioError, load_audio
+from genreast.errors import UserError
+from genreast.model import window_samples
+
+CLIPS = 8
+# Evaluating in bfloat16 or on a GPU moves a probability by up to some thousandths; other weights,
+# labels in another order or another mean and std move it by far more.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class KnownClip:
+    """A sound (samples,) at 16 kHz and the probability of each genre that it was given."""
+
+    name: str
+    samples: np.ndarray
+    scores: dict[str, float]
+
+
+def known_clips(
+    model_dir: Path, evaluation: Path | None, metrics: dict, dataset_dir: Path | None
+) -> list[KnownClip]:
+    """Some evaluated clips with their scores, spread over the split; else one made sound."""
+    clips = _evaluated(evaluation, metrics, dataset_dir, model_dir) if evaluation else []
+    if clips:
+        return clips
+    seconds = np.arange(5 * SAMPLING_RATE) / SAMPLING_RATE
+    sound = 0.3 * np.sin(2 * np.pi * (220 + 80 * seconds) * seconds).astype(np.float32)
+    return [KnownClip("a made sound", sound, _scores_of_model(model_dir, sound))]
+
+
+def check_scores(folder: Path, clips: list[KnownClip]) -> None:
+    """Load a folder with `pipeline("audio-classification")` and compare scores with known ones.
+
+    Raises UserError when it does not load or a probability differs by more than `TOLERANCE`.
+    """
+    try:
+        classifier = pipeline("audio-classification", model=str(folder), device="cpu")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"pipeline() cannot load what is to be published: {reason}") from error
+    for clip in clips:
+        answers = classifier(clip.samples, top_k=None)
+        scores = {answer["label"]: answer["score"] for answer in answers}
+        if scores.keys() != clip.scores.keys():
+            raise UserError(
+                f"the published model knows {', '.join(sorted(scores))}; expected"
+                f" {', '.join(sorted(clip.scores))}"
+            )
+        worst = max(scores, key=lambda label: abs(scores[label] - clip.scores[label]))
+        if not abs(scores[worst] - clip.scores[worst]) <= TOLERANCE:
+            raise UserError(
+                f"pipeline() gives {clip.name} {scores[worst]:.3f} for {worst}, but it was measured"
+                f" with {clip.scores[worst]:.3f}: evaluate this model again and publish that"
+            )
+
+
+def _evaluated(
+    evaluation: Path, metrics: dict, dataset_dir: Path | None, model_dir: Path
+) -> list[KnownClip]:
+    """Clips of predictions.csv whose sound is at hand and fits in the model's window."""
+    path = evaluation / "predictions.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    config = ASTConfig.from_pretrained(model_dir)
+    labels, longest = list(config.id2label.values()), window_samples(config)
+    if not rows or not {"clip", *labels} <= rows[0].keys():
+        return []
+    split = Path(dataset_dir or metrics.get("dataset") or "") / str(metrics.get("split"))
+    chosen = {row["clip"]: row for row in rows[:: max(1, len(rows) // CLIPS)]}
+    clips = []
+    for name, row in chosen.items():
+        # A clip's name is its path in the split's folder, or in that of its only genre.
+        paths = [split / name, *split.glob(f"*/{glob.escape(name)}")]
+        try:
+            samples = load_audio(next(filter(Path.is_file, paths), split / name))
+        except AudioError:
+            continue
+        if FRAME_LENGTH <= len(samples) <= longest:
+            clips.append(KnownClip(name, samples, {label: float(row[label]) for label in labels}))
+    return clips
+
+
+def _scores_of_model(model_dir: Path, samples: np.ndarray) -> dict[str, float]:
+    """Probabilities by label, through the model and its extractor without the pipeline."""
+    import torch
+
+    from genreast import checkpoint
+
+    model, extractor = checkpoint.load(str(model_dir))
+    inputs = extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    with torch.inference_mode():
+        probabilities = model(**inputs).logits.softmax(-1)[0].tolist()
+    return dict(zip(checkpoint.label_names(model), probabilities, strict=True))

@@ -1,0 +1,108 @@
+"""What is published must score as it was measured, on the same clips."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.numpy import load_file, save_file
+from trained_model import GENRES, make_model_dir
+
+from genreast.errors import UserError
+from genreast.inference import GenreClassifier
+from genreast.score_check import CLIPS, check_scores, known_clips
+
+METRICS = {"split": "test", "dataset": "nowhere"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    return make_model_dir(tmp_path_factory.mktemp("models") / "first")
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory) -> Path:
+    """Twelve clips of 2 s in the test split."""
+    folder = tmp_path_factory.mktemp("processed")
+    random = np.random.default_rng(0)
+    seconds = np.arange(32_000) / 16_000
+    (folder / "test" / "jazz [1]").mkdir(parents=True)
+    for number in range(12):
+        sound = 0.3 * np.sin(2 * np.pi * 150 * (number + 1) * seconds)
+        sound += random.normal(0, 0.02, len(seconds))
+        soundfile.write(folder / "test" / "jazz [1]" / f"{number}.flac", sound, 16_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory, trained, dataset_dir) -> Path:
+    """predictions.csv as evaluate_model.py writes it."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    classifier = GenreClassifier.from_pretrained(str(trained))
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "song_id", "label", *classifier.labels])
+        for path in sorted((dataset_dir / "test" / "jazz [1]").iterdir()):
+            probabilities = classifier(path).probabilities
+            writer.writerow([path.name, path.stem, "jazz", *probabilities])
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "published"))
+
+
+def test_the_evaluated_clips_are_found_and_agree(trained, evaluation, dataset_dir, folder):
+    clips = known_clips(trained, evaluation, METRICS, dataset_dir)
+    assert len(clips) >= CLIPS
+    assert {clip.name for clip in clips} <= {f"{number}.flac" for number in range(12)}
+    assert np.std([clip.scores["jazz"] for clip in clips]) > 0.05, (
+        "the clips must tell models apart"
+    )
+    check_scores(folder, clips)
+
+
+def test_without_the_sound_a_made_one_is_heard(trained, evaluation, folder):
+    for given in (evaluation, None):
+        clips = known_clips(trained, given, METRICS, None)
+        assert [clip.name for clip in clips] == ["a made sound"]
+        check_scores(folder, clips)
+
+
+def other_statistics(folder: Path) -> None:
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mean": 0.0}))
+
+
+def swapped_labels(folder: Path) -> None:
+    path = folder / "config.json"
+    names = dict(enumerate(reversed(GENRES)))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"id2label": names}))
+
+
+def other_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["classifier.dense.weight"] = weights["classifier.dense.weight"][::-1].copy()
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("spoil", [other_statistics, swapped_labels, other_weights])
+def test_a_model_that_is_not_the_measured_one_is_refused(
+    trained, evaluation, dataset_dir, folder, spoil
+):
+    spoil(folder)
+    with pytest.raises(UserError, match=r"pipeline\(\) gives .*but it was measured with"):
+        check_scores(folder, known_clips(trained, evaluation, METRICS, dataset_dir))
+
+
+def test_a_folder_that_does_not_load_is_refused(trained, folder):
+    clips = known_clips(trained, None, {}, None)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"pipeline\(\) cannot load what is to be published"):
+        check_scores(folder, clips)
