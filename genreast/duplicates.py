@@ -1,0 +1,106 @@
+"""The same recording under another name: equal and near-equal recordings, found from the sound.
+
+An inverted index over landmark keys gives candidates, words verify them. Each key is compared with
+its next few neighbours in the index, so the cost grows as n log n with the number of songs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from genreast.fingerprint import Fingerprint
+
+NEIGHBOURS = 8  # entries of one key that each entry is paired with; copies chain through them
+LEAST_VOTES = 4  # landmarks that agree on one offset
+MOST_BIT_ERRORS = 0.35  # Haitsma and Kalker 2002, section 4.2
+LEAST_FRAMES = 25  # audible frames (1 s) that must be there to compare
+LEAST_OVERLAP = 0.6  # of the audible frames of the shorter recording
+SLACK = 3  # frames around the voted offset
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two recordings (by their places in the list) that are one, and their bit error rate."""
+
+    first: int
+    second: int
+    bit_errors: float
+
+
+def near_copies(fingerprints: list[Fingerprint]) -> list[Match]:
+    """Pairs of recordings that sound the same, up to encoding, level, channel, offset and end."""
+    matches = []
+    for first, second, offset in candidates(fingerprints):
+        errors = bit_errors(fingerprints[first], fingerprints[second], offset)
+        if errors <= MOST_BIT_ERRORS:
+            matches.append(Match(first, second, errors))
+    return matches
+
+
+def candidates(fingerprints: list[Fingerprint]) -> Iterable[tuple[int, int, int]]:
+    """(first, second, offset in frames) of the pairs whose landmarks agree on an offset."""
+    if not fingerprints:
+        return []
+    lengths = [len(print_.keys) for print_ in fingerprints]
+    songs = np.repeat(np.arange(len(fingerprints)), lengths)
+    keys = np.concatenate([print_.keys for print_ in fingerprints])
+    frames = np.concatenate([print_.frames for print_ in fingerprints]).astype(np.int64)
+    order = np.lexsort((frames, songs, keys))
+    songs, keys, frames = songs[order], keys[order], frames[order]
+    pairs, offsets = [], []
+    for step in range(1, NEIGHBOURS + 1):
+        same = (keys[step:] == keys[:-step]) & (songs[step:] != songs[:-step])
+        pairs.append(songs[:-step][same] * len(fingerprints) + songs[step:][same])
+        offsets.append((frames[step:] - frames[:-step])[same])
+    return _voted(np.concatenate(pairs), np.concatenate(offsets), len(fingerprints))
+
+
+def bit_errors(first: Fingerprint, second: Fingerprint, offset: int) -> float:
+    """Share of differing bits where both are audible, at the best offset near `offset`.
+
+    1.0 where they overlap too little to tell.
+    """
+    best = 1.0
+    least = LEAST_OVERLAP * min(first.audible.sum(), second.audible.sum())
+    for shift in range(offset - SLACK, offset + SLACK + 1):
+        a, b = max(-shift, 0), max(shift, 0)
+        length = min(len(first.words) - a, len(second.words) - b)
+        if length <= 0:
+            continue
+        heard = first.audible[a : a + length] & second.audible[b : b + length]
+        if heard.sum() < max(LEAST_FRAMES, least):
+            continue
+        differ = np.bitwise_xor(first.words[a : a + length], second.words[b : b + length])
+        best = min(best, float(np.bitwise_count(differ[heard]).mean()) / 32)
+    return best
+
+
+def connected(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of `size` items the smallest item it is linked with, through any chain of pairs."""
+    root = list(range(size))
+
+    def find(item: int) -> int:
+        while root[item] != item:
+            root[item] = root[root[item]]
+            item = root[item]
+        return item
+
+    for first, second in pairs:
+        a, b = sorted((find(first), find(second)))
+        root[b] = a
+    return [find(item) for item in range(size)]
+
+
+def _voted(pairs: np.ndarray, offsets: np.ndarray, songs: int) -> list[tuple[int, int, int]]:
+    """The pairs with enough votes for one offset, each with its most voted one."""
+    # Two overlapping rows of bins four frames wide: no true offset is cut in half by both.
+    votes = [np.stack([pairs, (offsets + half) // 4 * 4 - half + 2], axis=1) for half in (0, 2)]
+    found, counts = np.unique(np.concatenate(votes), axis=0, return_counts=True)
+    enough = counts >= LEAST_VOTES
+    found, counts = found[enough], counts[enough]
+    best: dict[int, tuple[int, int]] = {}
+    for (pair, offset), count in zip(found.tolist(), counts.tolist(), strict=True):
+        if count > best.get(pair, (0, 0))[0]:
+            best[pair] = (count, offset)
+    return [(*divmod(pair, songs), offset) for pair, (_, offset) in sorted(best.items())]
