@@ -4,7 +4,7 @@ The defaults are the recipe of `configs/finetune.yaml` in short; `configs/base.y
 out with their reasons, and a test holds the two equal.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from transformers import TrainingArguments
@@ -37,6 +37,10 @@ def _augment(*args, **metadata):
 
 def _optimisation(*args, **metadata):
     return _option("optimisation", *args, **metadata)
+
+
+def _training(*args, **metadata):
+    return _option("training", *args, **metadata)
 
 
 @dataclass
@@ -94,54 +98,36 @@ class TrainArguments(TrainingArguments):
     early_stopping_patience: int = _optimisation(
         0, "stop after N evaluations without a better song macro-F1; 0 never stops"
     )
-    bf16: bool | None = field(
-        default=None,
-        metadata={"help": "bfloat16 autocast (default: where the device has it)"},
-    )
+    bf16: bool | None = _training(None, "bfloat16 autocast (default: where the device has it)")
 
-    output_dir: str = field(
-        default="models/genreast", metadata={"help": "folder the model is written to"}
+    output_dir: str = _training("models/genreast", "folder the model is written to")
+    learning_rate: float = _training(5e-5, "peak learning rate")
+    num_train_epochs: float = _training(10.0, "passes over the train split")
+    per_device_train_batch_size: int = _training(8, "clips a forward pass and process")
+    per_device_eval_batch_size: int = _training(
+        16, "clips a forward pass and process, in evaluation"
     )
-    learning_rate: float = field(default=5e-5, metadata={"help": "peak learning rate"})
-    num_train_epochs: float = field(default=10.0, metadata={"help": "passes over the train split"})
-    per_device_train_batch_size: int = field(
-        default=8, metadata={"help": "clips a forward pass and process"}
+    warmup_steps: float = _training(0.1, "warm-up: a share of all steps below 1, else steps")
+    lr_scheduler_type: str = _training("cosine", "learning rate schedule")
+    weight_decay: float = _training(0.05, "AdamW's decay of matrices")
+    label_smoothing_factor: float = _training(0.1, "label smoothing")
+    eval_strategy: str = _training("epoch", "when to evaluate")
+    save_strategy: str = _training("epoch", "when to save a checkpoint")
+    save_total_limit: int | None = _training(2, "checkpoints kept besides the best")
+    load_best_model_at_end: bool = _training(True, "publish the best checkpoint, not the last")
+    metric_for_best_model: str = _training("song_macro_f1", "what makes a checkpoint the best")
+    greater_is_better: bool | None = _training(True, "whether a larger metric is better")
+    logging_steps: float = _training(10, "steps between two log lines")
+    logging_nan_inf_filter: bool = _training(
+        False, "hide NaN losses from the log; ours stops at one"
     )
-    per_device_eval_batch_size: int = field(
-        default=16, metadata={"help": "clips a forward pass and process, in evaluation"}
+    report_to: list[str] | None = _training(  # noqa: RUF009
+        ["tensorboard"], "loggers: tensorboard, trackio, wandb, none"
     )
-    warmup_steps: float = field(
-        default=0.1, metadata={"help": "warm-up: a share of all steps below 1, else steps"}
+    remove_unused_columns: bool = _training(
+        False, "must be false: waveforms are not the model's own input"
     )
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "learning rate schedule"})
-    weight_decay: float = field(default=0.05, metadata={"help": "AdamW's decay of matrices"})
-    label_smoothing_factor: float = field(default=0.1, metadata={"help": "label smoothing"})
-    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when to save a checkpoint"})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "checkpoints kept besides the best"}
-    )
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "publish the best checkpoint, not the last"}
-    )
-    metric_for_best_model: str = field(
-        default="song_macro_f1", metadata={"help": "what makes a checkpoint the best"}
-    )
-    greater_is_better: bool | None = field(
-        default=True, metadata={"help": "whether a larger metric is better"}
-    )
-    logging_steps: float = field(default=10, metadata={"help": "steps between two log lines"})
-    logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "hide NaN losses from the log; ours stops at one"}
-    )
-    report_to: list[str] | None = field(
-        default_factory=lambda: ["tensorboard"],
-        metadata={"help": "loggers: tensorboard, trackio, wandb, none"},
-    )
-    remove_unused_columns: bool = field(
-        default=False, metadata={"help": "must be false: waveforms are not the model's own input"}
-    )
-    seed: int = field(default=0, metadata={"help": "seed of everything random in training"})
+    seed: int = _training(0, "seed of everything random in training")
 
     def __post_init__(self):
         self._check()

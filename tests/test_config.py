@@ -1,0 +1,100 @@
+"""Settings: configs are flags written down, and every mistake is named."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from genreast.config import PredictArguments, PrepareArguments, PushArguments, parse
+from genreast.errors import UserError
+from genreast.recipe import TrainArguments
+
+
+def config(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_flags_win_over_the_config_and_the_config_over_defaults(tmp_path):
+    path = config(tmp_path, "raw_dir: songs\nval_fraction: 2e-1\nseed: 4\n")
+    settings = parse(PrepareArguments, argv=[path, "--seed", "7", "--clip-seconds=5"])
+    assert (settings.raw_dir, settings.val_fraction) == ("songs", 0.2)
+    assert (settings.seed, settings.clip_seconds) == (7, 5.0)
+    assert settings.test_fraction == PrepareArguments(raw_dir="x").test_fraction
+
+
+def test_a_boolean_flag_does_not_swallow_what_follows():
+    before = parse(PushArguments, argv=["model", "--dry_run", "user/name"])
+    after = parse(PushArguments, argv=["model", "user/name", "--dry-run", "true"])
+    assert before == after
+    assert before.dry_run and before.repo_id == "user/name"
+
+
+def test_positionals_may_stand_on_both_sides_of_flags():
+    settings = parse(PredictArguments, argv=["model", "a.mp3", "--top_k", "3"])
+    assert settings.songs == ["a.mp3"]
+    assert parse(PredictArguments, argv=["--top_k", "3", "model", "a", "b"]).songs == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip_second: 5", "unknown key 'clip_second'; did you mean 'clip_seconds'?"),
+        ("clip_seconds: fast", "clip_seconds: invalid float value: 'fast'"),
+        ("- 1", "expected lines of 'key: value'"),
+        ("a: [1", "is not YAML"),
+    ],
+)
+def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
+    with pytest.raises(UserError) as caught:
+        parse(PrepareArguments, argv=[config(tmp_path, text), "songs"])
+    assert message in str(caught.value) and "settings.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["songs", "--clipseconds", "5"], "did you mean '--clip_seconds'?"),
+        (["songs", "more"], "unknown argument 'more'"),
+        (["songs", "--seed", "x"], "invalid int value: 'x'"),
+        (["nowhere.yaml"], "'nowhere.yaml' cannot be read"),
+        ([], "RAW_DIR is missing"),
+    ],
+)
+def test_a_bad_command_line_is_named(argv, message):
+    with pytest.raises(UserError) as caught:
+        parse(PrepareArguments, argv=argv)
+    assert message in str(caught.value)
+
+
+def test_all_faults_of_the_values_come_at_once():
+    with pytest.raises(UserError) as caught:
+        parse(PrepareArguments, argv=["songs", "--clip_seconds", "0", "--val_fraction", "2"])
+    assert "--clip_seconds is 0" in str(caught.value)
+    assert "--val_fraction is 2" in str(caught.value)
+
+
+TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", TRAINING_CONFIGS, ids=lambda path: path.stem)
+def test_every_training_config_is_taken(path):
+    settings = parse(TrainArguments, argv=[str(path)])
+    for key, value in yaml.safe_load(path.read_text()).items():
+        taken = getattr(settings, key)
+        taken = getattr(taken, "value", taken)
+        assert value is None or taken == value, key
+
+
+def test_base_yaml_writes_out_the_defaults():
+    """Every setting of this project, with the value it has without any config."""
+    written = yaml.safe_load((ROOT / "configs/base.yaml").read_text())
+    defaults = {
+        item.name: item.default_factory() if callable(item.default_factory) else item.default
+        for item in dataclasses.fields(TrainArguments)
+        if item.name in TrainArguments.__annotations__
+    }
+    assert written == defaults
