@@ -26,7 +26,7 @@ def main() -> None:
 
     parcels = pack(args, TEMPLATE)
     for parcel in parcels:
-        print(f"staged and checked: {parcel.folder}", file=sys.stderr)
+        print(f"staged and checked: {parcel.folder} ({parcel.note})", file=sys.stderr)
     if args.dry_run:
         print(*(parcel.folder for parcel in parcels), sep="\n")
         return

@@ -178,8 +178,9 @@ def _prepare_repository(api: HfApi, destination: Destination, attempt: Attempt) 
         info = patiently(lambda: api.repo_info(**place))
     if destination.private and not info.private:
         raise UserError(
-            f"{destination.repo_id!r} exists and is public, so --private cannot hold: make it"
-            f" private in its settings first, or leave --private out. Nothing was uploaded."
+            f"{destination.repo_id!r} exists and is public, but this is to be private (--private,"
+            " or songs without --dataset_license): change its settings or the flags. Nothing was"
+            " uploaded."
         )
     if revision == "main":
         return info.sha

@@ -16,7 +16,7 @@ from datasets import Audio, ClassLabel, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from genreast.errors import UserError
-from genreast.model_card import check_license
+from genreast.licenses import check_license
 from genreast.staging import fill_aside
 
 SPLITS = ("train", "validation", "test")

@@ -15,7 +15,7 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from genreast.errors import UserError
+from genreast.licenses import check_license
 from genreast.staging import read_json, safetensors_header
 
 METRICS = {  # key in metrics.json: (name for people, the Hub's metric id)
@@ -61,7 +61,8 @@ SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it
     "clip_seconds": "clips of {} s",
 }
 FIGURES = {  # file name without .png: what it shows
-    "confusion_matrix": "Confusion matrix of the songs",
+    "confusion_matrix": "Confusion matrix of the songs, in counts",
+    "confusion_matrix_normalised": "Confusion matrix of the songs, as shares of each true genre",
     "reliability": "Reliability diagram",
     "embedding": "Songs as the model places them",
     "learning_curves": "Learning curves",
@@ -69,20 +70,8 @@ FIGURES = {  # file name without .png: what it shows
 }
 FRAME_SECONDS = 0.01  # AST's frames come every 10 ms
 FEW_TRAIN_SONGS = 20  # a genre with fewer is named as rare
+NAMED = 5  # genres that a sentence lists; of more it gives the number
 FEW_TEST_SONGS = 10  # a genre's own scores on fewer are hardly more than anecdotes
-
-# The ids that the Hub knows (huggingface/hub-docs, docs/hub/repositories-licenses.md).
-_LICENSE_IDS = """
-apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
-bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
-c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0
-cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
-cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl
-ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl
-lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1
-ncsa unlicense zlib pddl lgpl-lr intel-research fair-noncommercial-research-license unknown other
-"""
-LICENSES = frozenset(_LICENSE_IDS.split())
 
 
 @dataclass
@@ -105,7 +94,7 @@ class ModelFacts:
     base_model: str | None = None
     songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
     preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
-    recipe: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     co2_grams: float | None = None
 
@@ -125,14 +114,13 @@ class ModelFacts:
         return [text.format(given[key]) for key, text in SPLIT_FACTS.items() if key in given]
 
     @property
-    def rare_genres(self) -> dict[str, int]:
-        counts = self.songs.get("train", {})
-        return {genre: n for genre, n in counts.items() if n < FEW_TRAIN_SONGS}
+    def rare_genres(self) -> str | None:
+        return few(self.songs.get("train", {}), FEW_TRAIN_SONGS)
 
     @property
-    def barely_tested(self) -> dict[str, int]:
+    def barely_tested(self) -> str | None:
         scores = self.metrics.get("song", {}).get("per_class", {})
-        return {genre: n for genre in scores if (n := scores[genre]["support"]) < FEW_TEST_SONGS}
+        return few({genre: scores[genre]["support"] for genre in scores}, FEW_TEST_SONGS)
 
     @property
     def song_table(self) -> tuple[list, list[list]]:
@@ -198,7 +186,7 @@ def read_facts(
         base_model=base_model if _is_hub_id(base_model) else None,
         songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
         preparation=data.get("preparation") or {},
-        recipe={name: settings[key] for key, name in RECIPE.items() if _on(settings.get(key))},
+        recipe=_recipe(settings),
         versions=training.get("versions") or {},
         co2_grams=training.get("co2_grams"),
         split=evaluation.get("split"),
@@ -235,7 +223,8 @@ def _eval_results(facts: ModelFacts) -> list[EvalResult]:
             if not isinstance(scores.get(key), int | float):
                 continue
             interval = facts.intervals.get(unit, {}).get(key)
-            arguments = {"unit": unit, "confidence_interval_95": interval}
+            rounded = [round(bound, 4) for bound in interval] if interval else None
+            arguments = {"unit": unit, "confidence_interval_95": rounded}
             results.append(
                 EvalResult(
                     task_type="audio-classification",
@@ -260,19 +249,21 @@ def render(facts: ModelFacts, template: Path) -> str:
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     body = environment.from_string(template.read_text(encoding="utf-8")).render(
-        facts=facts, captions=FIGURES
+        facts=facts, captions=FIGURES, few_train=FEW_TRAIN_SONGS, few_test=FEW_TEST_SONGS
     )
     body = re.sub(r"\n{3,}", "\n\n", body.strip())
     return str(ModelCard(f"---\n{card_data(facts).to_yaml()}\n---\n\n{body}\n"))
 
 
-def check_license(license: str | None) -> None:
-    """Refuse a licence id that the Hub does not know."""
-    if license is not None and license not in LICENSES:
-        raise UserError(
-            f"licence {license!r} is not known; expected an id that the Hub knows, as cc-by-4.0,"
-            " mit, apache-2.0 or other: https://huggingface.co/docs/hub/repositories-licenses"
-        )
+def few(counts: dict[str, int], least: int) -> str | None:
+    """The genres with fewer than `least` songs, in words; None when there is none."""
+    rare = {genre: n for genre, n in counts.items() if n < least}
+    if not rare:
+        return None
+    if len(rare) <= NAMED:
+        return ", ".join(f"{genre} ({n})" for genre, n in rare.items())
+    rarest = min(rare, key=rare.get)
+    return f"{len(rare)} of {len(counts)} genres, the rarest being {rarest} ({rare[rarest]})"
 
 
 def number(value: float | None) -> str:
@@ -280,9 +271,19 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _on(value: Any) -> bool:
-    """Whether a setting is worth a row of the recipe: neither unset nor turned off."""
-    return value not in (None, "none", False, 0, -1, "", [], {})
+def _recipe(settings: dict[str, Any]) -> dict[str, str]:
+    """The settings worth a row: those of `RECIPE` that are neither unset nor turned off."""
+    off = (None, "none", False, 0, -1)
+    rows = {name: settings.get(key) for key, name in RECIPE.items() if settings.get(key) not in off}
+    if RECIPE["max_steps"] in rows:  # the Trainer then counts no epochs
+        rows.pop(RECIPE["num_train_epochs"], None)
+    return {name: _plain(value) for name, value in rows.items()}
+
+
+def _plain(value: Any) -> str:
+    if value is True:
+        return "yes"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_hub_id(name: Any) -> bool:

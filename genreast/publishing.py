@@ -19,6 +19,7 @@ class Parcel:
 
     folder: Path
     destination: Destination
+    note: str
     check: Callable[[Path], None] | None = None
 
 
@@ -47,12 +48,14 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     staging.scan(folder, owner=args.repo_id.split("/")[0], token=get_token())
 
     # Transformers' models take seconds to import: everything else is checked first.
-    from genreast.score_check import check_scores, known_clips
+    from genreast.score_check import check_scores, describe, known_clips
 
     dataset_dir = Path(args.dataset_dir) if args.dataset_dir else None
-    check = partial(check_scores, clips=known_clips(model_dir, evaluation, metrics, dataset_dir))
+    clips = known_clips(model_dir, evaluation, metrics, dataset_dir)
+    check = partial(check_scores, clips=clips)
     check(folder)
-    return Parcel(folder, _destination(args, args.repo_id, owned=staging.OWNED), check)
+    destination = _destination(args, args.repo_id, owned=staging.OWNED)
+    return Parcel(folder, destination, describe(clips), check)
 
 
 def _pack_dataset(args: PushArguments) -> Parcel:
@@ -69,16 +72,11 @@ def _pack_dataset(args: PushArguments) -> Parcel:
     owner = args.dataset_repo.split("/")[0]
     staging.scan(folder, hub_dataset.STAGED, owner=owner, token=get_token())
     private = args.private or args.dataset_license is None
-    return Parcel(
-        folder,
-        _destination(
-            args,
-            args.dataset_repo,
-            repo_type="dataset",
-            private=private,
-            owned=hub_dataset.OWNED,
-        ),
+    destination = _destination(
+        args, args.dataset_repo, repo_type="dataset", private=private, owned=hub_dataset.OWNED
     )
+    rights = "no --dataset_license, so it is kept private"
+    return Parcel(folder, destination, args.dataset_license or rights)
 
 
 def _destination(args: PushArguments, repo_id: str, **options) -> Destination:

@@ -143,7 +143,7 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
             shutil.copyfile(figure, target / "figures" / figure.name)
     for source in filter(Path.is_file, sources):
         (target / source.name).write_text(without_paths(source.read_text(encoding="utf-8")))
-    events = (path for path in model_dir.rglob("events.out.tfevents.*") if "runs" in path.parts)
+    events = (model_dir / "runs").rglob("events.out.tfevents.*")
     for number, path in enumerate(sorted(events, key=lambda path: path.name)):
         # The name's fourth part is the machine's name: only the time stays.
         time = path.name.split(".")[3]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -237,6 +238,16 @@ def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, 
     assert output.stdout.split() == [str(folder)]
     assert (folder / "README.md").is_file()
     assert not hub.calls
+
+
+def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):
+    dataset_dir = shutil.copytree(genre_dataset, tmp_path / "processed")
+    options = ["--dataset_dir", dataset_dir, "--dataset_repo", "alice/songs"]
+    output = run_script(hub, tmp_path / "home", *options)
+    assert output.returncode == 0, output.stderr
+    assert "no --dataset_license, so it is kept private" in output.stderr
+    assert output.stdout.split() == [f"{hub.url}/datasets/alice/songs"]
+    assert hub.repo("alice/songs", "dataset").private
 
 
 def test_what_is_missing_is_named_before_the_network_is_touched(hub, tmp_path):

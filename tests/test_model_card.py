@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard
 from trained_model import GENRES, make_evaluation, make_model_dir
 
 from genreast.errors import UserError
-from genreast.model_card import LICENSES, ModelFacts, read_facts, render
+from genreast.licenses import LICENSES
+from genreast.model_card import ModelFacts, read_facts, render
 from genreast.staging import stage_model
 
 ROOT = Path(__file__).resolve().parent.parent

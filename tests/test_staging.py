@@ -78,6 +78,14 @@ def test_staging_again_replaces_what_an_earlier_staging_left(staged, trained):
     assert not list(staged.parent.glob(".staging-*"))
 
 
+def test_staging_inside_the_model_folder_does_not_feed_on_itself(model_dir):
+    names = []
+    for _ in range(2):
+        stage_model(model_dir, None, model_dir / "hub_staging")
+        names.append(files_in(model_dir / "hub_staging"))
+    assert names[0] == names[1]
+
+
 def test_a_folder_of_other_things_is_left_alone(trained, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.md").write_text("words")
