@@ -57,19 +57,21 @@ class Attempt:
         self.destination, self.endpoint = destination, endpoint
         self.doing = "signing in"
         self.created = False
+        self.unsure = False  # whether a commit landed whose answer was lost
         self.commit: str | None = None
 
     def failure(self, error: Exception) -> UserError:
         """What went wrong, at which step, and how the Hub stands now."""
         repo = self.destination.repo_id
-        unchanged = "" if self.commit or self.created else f" Nothing on {repo} has changed."
-        again = " Running the command again is safe."
         cause = explain(error, repo, self.endpoint)
-        return UserError(f"{cause} (while {self.doing}).{unchanged}{self.aftermath()}{again}")
+        state = self.aftermath() or f" Nothing on {repo} has changed."
+        return UserError(f"while {self.doing}: {cause}.{state} Running the command again is safe.")
 
     def aftermath(self) -> str:
         """What this run has left on the Hub, as a sentence; empty when it is nothing."""
         repo = self.destination.repo_id
+        if self.unsure:
+            return f" The Hub did not say whether the commit to {repo} was made."
         if self.commit:
             return f" Commit {self.commit[:8]} is on {repo}; nothing after it was done."
         if self.created:
@@ -257,7 +259,9 @@ def _commit(api, destination, operations, parent, local, attempt) -> tuple[str, 
             )
             return made.oid, made.pr_url
         except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+            attempt.unsure = True
             landed = _landed(api, destination, parent, local)
+            attempt.unsure = False
             if landed:
                 return landed
             if wait is None or not is_transient(error):

@@ -123,7 +123,8 @@ class HubServer:
         fault.times -= 1
         if fault.act:
             fault.act()
-            return _guarded(function, self.store, request)
+            if not fault.after:
+                return _guarded(function, self.store, request)
         if fault.after:
             _guarded(function, self.store, request)
         if fault.status == 0:

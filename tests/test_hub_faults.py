@@ -171,6 +171,17 @@ def test_a_lost_answer_to_the_commit_makes_no_second_one(hub, api, staged, statu
     assert create_pr == ("refs/pr/1" in repo.refs)
 
 
+def test_a_hub_that_falls_silent_at_the_commit_is_not_taken_for_a_refusal(hub, api, staged, capfd):
+    hub.fail("commit", after=True, act=lambda: hub.fail("repo_info", 503, times=ALWAYS))
+    with pytest.raises(UserError, match="did not say whether the commit") as failure:
+        publish(staged, GENRE, seen, api=api)
+    message_of(failure, capfd)
+    hub.faults.clear()
+    publish(staged, GENRE, seen, api=api)
+    assert hub.calls.count("commit") == 1
+    assert_whole(hub, staged)
+
+
 def test_a_connection_cut_in_the_middle_of_the_weights_is_taken_up_again(hub, api, staged):
     hub.fail("lfs_put", halfway=True)
     publish(staged, GENRE, seen, api=api)
