@@ -8,31 +8,31 @@ reads. A stopped run goes on where it was when the same command is given again.
 
 from genreast.config import PrepareArguments, parse
 from genreast.errors import run
-from genreast.preparation import (
-    cut_songs,
-    finish,
-    open_work_folder,
-    split_rows,
-)
+from genreast.preparation import cut_songs, describe, left_out, write_dataset
 from genreast.songs import scan
+from genreast.work_folder import WorkFolder
 
 
 def main() -> int:
     args = parse(PrepareArguments, __doc__)
 
-    # 1. Find every file and the genres
+    # 1. Find every file and the genres; take up what a stopped run left
     library = scan(args.raw_dir)
-    work = open_work_folder(args)
+    work = WorkFolder(args)
+    if finished := work.open(args.update):
+        print(finished)
+        return 0
 
-    # 2. Decode each song once, in parallel: clips, statistics, identity
+    # 2. Decode each song once, in parallel: clips, statistics, fingerprint
     records = cut_songs(library, work, args)
 
-    # 3. Split by group, stratified by genre
-    rows = split_rows(library, records, args)
+    # 3. Find copies, group the songs, split by group
+    rows = describe(library, records, work, args)
 
-    # 4. Write the dataset aside, and give it its name when it is whole
-    print(finish(rows, records, library, work, args))
-    return 0
+    # 4. Write the dataset aside, read it back, and give it its name
+    print(write_dataset(rows, records, library, work, args))
+    work.close()
+    return 1 if args.strict and left_out(rows) else 0
 
 
 if __name__ == "__main__":

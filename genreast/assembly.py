@@ -1,44 +1,70 @@
-"""Put cut songs together into a dataset: built aside, then renamed, so it is whole or not there."""
+"""Put cut songs together into a dataset, and read it back to see that no split leaks."""
 
 import os
 import shutil
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Value
+from datasets import Audio, Features, Value
 
 from genreast.audio import SAMPLING_RATE
 from genreast.audiofolder import METADATA_FILE, SPLITS, clip_columns
 from genreast.clips import SongRecord, clip_name
 from genreast.features import FeatureStats
-from genreast.song_table import SongRow
+from genreast.song_table import SongRow, read_songs
 from genreast.songs import genre_folders
 
+SHARD_BYTES = 400_000_000
+ROWS_A_GROUP = 100  # clips read at once from a shard: about 20 MB
 
-def place_clips(
-    rows: list[SongRow],
-    records: dict[str, SongRecord],
-    genres: list[str],
-    clips: Path,
-    folder: Path,
-) -> None:
-    """Link every clip to its place under `folder` and write each split's metadata."""
+
+def clip_rows(
+    rows: list[SongRow], records: dict[str, SongRecord], genres: list[str], split: str
+) -> list[dict]:
+    """One split's clips, song by song: where each goes, its label, song, group and start."""
     folders = genre_folders(genres)
-    for split in SPLITS:
-        table = []
-        for row in rows:
-            if row.split != split:
-                continue
-            label = genres.index(row.genre)
-            (folder / split / folders[label]).mkdir(parents=True, exist_ok=True)
-            for start in records[row.song_id].starts:
-                name = clip_name(row.song_id, start)
-                target = f"{folders[label]}/{name}"
-                _link(clips / row.song_id / name, folder / split / target)
-                table.append((target, label, row.song_id, row.group, start / SAMPLING_RATE))
-        if table:
-            _write_metadata(table, genres, folder / split)
+    return [
+        {
+            "file_name": f"{folders[genres.index(row.genre)]}/{clip_name(row.song_id, start)}",
+            "label": genres.index(row.genre),
+            "song_id": row.song_id,
+            "group": row.group,
+            "start": start / SAMPLING_RATE,
+        }
+        for row in rows
+        if row.split == split
+        for start in records[row.song_id].starts
+    ]
+
+
+def write_files(table: list[dict], genres: list[str], clips: Path, folder: Path) -> None:
+    """Link every clip of a split to its place under `folder`, and write `metadata.parquet`."""
+    for row in table:
+        target = folder / row["file_name"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(clips / row["song_id"] / target.name, target)
+    features = Features({"file_name": Value("string"), **clip_columns(genres)})
+    schema = features.arrow_schema
+    pq.write_table(pa.Table.from_pylist(table, schema=schema), folder / METADATA_FILE)
+
+
+def write_shards(
+    table: list[dict], genres: list[str], clips: Path, folder: Path, split: str
+) -> None:
+    """Write a split as Parquet shards that hold the clips' FLAC bytes, 100 clips at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({"audio": Audio(sampling_rate=SAMPLING_RATE), **clip_columns(genres)})
+    schema = features.arrow_schema
+    shards = list(_shards(table, clips))
+    for number, rows in enumerate(shards):
+        name = f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
+        with pq.ParquetWriter(folder / name, schema) as writer:
+            for at in range(0, len(rows), ROWS_A_GROUP):
+                part = [_with_sound(row, clips) for row in rows[at : at + ROWS_A_GROUP]]
+                writer.write_table(pa.Table.from_pylist(part, schema=schema))
 
 
 def train_stats(rows: list[SongRow], records: dict[str, SongRecord]) -> FeatureStats:
@@ -50,27 +76,60 @@ def train_stats(rows: list[SongRow], records: dict[str, SongRecord]) -> FeatureS
     return stats
 
 
-def publish(aside: Path, output_dir: Path) -> None:
-    """Give a finished dataset its name; one that stood there goes only once the new one stands."""
-    if output_dir.exists():
-        old = output_dir.with_name(output_dir.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(output_dir, old)
-        os.rename(aside, output_dir)
-        shutil.rmtree(old)
-    else:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(aside, output_dir)
+def check(folder: Path) -> None:
+    """Read a written dataset back: every clip there, and nothing in two splits.
+
+    Raises RuntimeError, for it would be a fault of this program.
+    """
+    splits_of = defaultdict(set)
+    clips = 0
+    for split in SPLITS:
+        shards = sorted((folder / "data").glob(f"{split}-*.parquet"))
+        for path in shards or [folder / split / METADATA_FILE]:
+            if not path.exists():
+                continue
+            columns = ["song_id", "group"] if shards else ["song_id", "group", "file_name"]
+            table = pq.read_table(path, columns=columns)
+            clips += len(table)
+            for kind in ("song_id", "group"):
+                for value in table[kind].unique().to_pylist():
+                    splits_of[kind, value].add(split)
+            for name in [] if shards else table["file_name"].to_pylist():
+                if (path.parent / name).stat().st_size == 0:
+                    raise RuntimeError(f"clip '{path.parent / name}' is empty")
+    rows = read_songs(folder)
+    for row in rows:
+        if row["split"]:
+            splits_of["recording", row["recording"]].add(row["split"])
+    leaks = [key for key, splits in splits_of.items() if len(splits) > 1 and key[1]]
+    if leaks:
+        raise RuntimeError(f"{leaks[0][0]} '{leaks[0][1]}' stands in more than one split")
+    expected = sum(int(row["clips"]) for row in rows if row["split"])
+    if clips != expected:
+        raise RuntimeError(f"{clips} clips written, {expected} listed in songs.csv")
 
 
-def _write_metadata(table: list[tuple], genres: list[str], folder: Path) -> None:
-    features = Features({"file_name": Value("string"), **clip_columns(genres)})
-    schema = features.arrow_schema
-    columns = [
-        pa.array(values, type)
-        for values, type in zip(zip(*table, strict=True), schema.types, strict=True)
-    ]
-    pq.write_table(pa.table(columns, schema=schema), folder / METADATA_FILE)
+def _shards(table: list[dict], clips: Path) -> Iterator[list[dict]]:
+    """The rows in pieces whose sound stays below `SHARD_BYTES`."""
+    shard, held = [], 0
+    for row in table:
+        size = _source(row, clips).stat().st_size
+        if shard and held + size > SHARD_BYTES:
+            yield shard
+            shard, held = [], 0
+        shard.append(row)
+        held += size
+    if shard:
+        yield shard
+
+
+def _source(row: dict, clips: Path) -> Path:
+    return clips / row["song_id"] / Path(row["file_name"]).name
+
+
+def _with_sound(row: dict, clips: Path) -> dict:
+    path = _source(row, clips)
+    return {**row, "audio": {"bytes": path.read_bytes(), "path": path.name}}
 
 
 def _link(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ FFmpeg decodes and resamples, through torchcodec for whole songs and through the
 for streams. Both give the samples that `transformers.pipeline` makes of the same file.
 """
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ SAMPLING_RATE = 16_000  # Hz, what every Audio Spectrogram Transformer hears
 CLIP_SECONDS = 10.0  # the length of AudioSet's clips, and of the original GenreAST's
 FRAME_LENGTH = 400  # samples, 25 ms: Kaldi's frame, the least that has a spectrum
 FRAME_SHIFT = 160  # samples, 10 ms
+LOWEST_RATE, HIGHEST_RATE = 2_000, 768_000  # Hz, of files that can be recordings
 STREAM_SECONDS = 1200  # a longer song is streamed: 20 minutes of float32 are 77 MB
 
 
@@ -64,12 +66,24 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
 
 def header_seconds(path: str | Path) -> float | None:
     """The duration a file's header promises, or None. Never trust it: files decode to less."""
+    return read_header(path)[0]
+
+
+def read_header(path: str | Path) -> tuple[float | None, int | None]:
+    """The seconds and the sampling rate (Hz) that a file's header states; None where it does not.
+
+    Raises AudioError for a rate that no recording has: resampling from it could fill a disk.
+    """
     from torchcodec.decoders import AudioDecoder
 
     try:
-        return AudioDecoder(str(path)).metadata.duration_seconds_from_header
+        metadata = AudioDecoder(str(path)).metadata
     except (RuntimeError, ValueError, OSError):
-        return None
+        return None, None
+    rate = metadata.sample_rate
+    if rate is not None and not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"its header states {rate} Hz; expected {LOWEST_RATE} to {HIGHEST_RATE}")
+    return metadata.duration_seconds_from_header, rate
 
 
 def window_starts(samples: int, window: int, hop: int | None = None) -> list[int]:
@@ -116,4 +130,5 @@ def _decoder_words(message: str, source: str | Path | bytes = b"") -> str:
     if line.startswith("Could not open input file"):
         line = line.removeprefix(f"Could not open input file: {source} ")
         return f"not audio FFmpeg can open ({line})"
+    line = re.sub(r"^(\[[^]]* @ 0x[0-9a-f]+\] )+", "", line)  # an address differs at each run
     return line.replace(f"{_file_argument(source)}: ", "").strip()

@@ -5,8 +5,8 @@ its final name at once: where the record stands, the clips are whole.
 """
 
 import hashlib
+import io
 import json
-import mmap
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -14,31 +14,33 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 
 from genreast.audio import (
     FRAME_LENGTH,
     SAMPLING_RATE,
     STREAM_SECONDS,
     AudioError,
-    header_seconds,
     load_audio,
+    read_header,
     stream_audio,
-    window_starts,
 )
+from genreast.cuts import (
+    FULL_SCALE,
+    SILENCE_PEAK,
+    CutSettings,
+    blocks,
+    clip_starts,
+    read_parts,
+    release,
+    sounding_parts,
+)
+from genreast.features import FeatureStats, log_mel
+from genreast.fingerprint import fingerprint
+from genreast.tags import read_tags
 
-FULL_SCALE = 32_768  # a clip is stored in 16 bits
-SILENCE_PEAK = 10 ** (-60 / 20)  # a song that never passes −60 dBFS holds nothing to learn
 STREAM_BYTES = 64 << 20  # larger files are streamed whatever their header promises
-
-
-@dataclass(frozen=True)
-class CutSettings:
-    """How songs are cut. Two runs with equal settings make equal clips of a song."""
-
-    clip_seconds: float
-    skip_start_seconds: float = 0.0
-    skip_end_seconds: float = 0.0
-    max_clips_per_song: int | None = None
+FINGERPRINT_FILE = "fingerprint.npz"
 
 
 @dataclass
@@ -48,9 +50,12 @@ class SongRecord:
     song_id: str
     status: str = "used"
     reason: str = ""
+    version: list[int] = field(default_factory=list)  # the file's size and time of change
     samples: int = 0
     starts: list[int] = field(default_factory=list)
+    clip_samples: int = 0  # in all clips together
     recording: str = ""  # sha256 of the decoded samples
+    tags: dict[str, str] = field(default_factory=dict)
     stats: dict = field(default_factory=dict)  # FeatureStats over the clips' real frames
 
     def save(self, folder: Path) -> None:
@@ -60,12 +65,22 @@ class SongRecord:
         os.replace(aside, record_path(folder, self.song_id))
 
     @classmethod
-    def load(cls, folder: Path, song_id: str) -> "SongRecord | None":
-        """The record of a song that has been cut, or None."""
+    def load(cls, folder: Path, song_id: str, source: Path) -> "SongRecord | None":
+        """The record of a song that has been cut, or None, also where its file has changed."""
         try:
-            return cls(**json.loads(record_path(folder, song_id).read_text()))
-        except FileNotFoundError:
+            record = cls(**json.loads(record_path(folder, song_id).read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
             return None
+        return record if record.version == file_version(source) else None
+
+
+def file_version(source: Path) -> list[int]:
+    """What changes when a file does: its size in bytes and its time of change."""
+    try:
+        status = source.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def record_path(folder: Path, song_id: str) -> Path:
@@ -82,14 +97,17 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
 
     A file that gives no clip gives a record that says why. Raises OSError when the disk is full.
     """
+    torch.set_num_threads(1)  # the other cores have songs of their own
     clips = folder / "clips" / song_id
     shutil.rmtree(clips, ignore_errors=True)
     clips.mkdir(parents=True)
-    record = SongRecord(song_id)
+    record = SongRecord(song_id, version=file_version(source), tags=read_tags(source))
     try:
         samples = _decode(source, clips / "decoded.raw")
         _measure(samples, record)
         if record.status == "used":
+            if settings.fingerprints:
+                fingerprint(samples).save(clips / FINGERPRINT_FILE)
             _write_clips(samples, record, clips, settings)
     except AudioError as error:
         record.status, record.reason = "unreadable", str(error)
@@ -99,29 +117,15 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
     return record
 
 
-def clip_starts(samples: int, settings: CutSettings) -> list[int]:
-    """First sample of each clip of a song: skips respected, never none.
-
-    A song too short for the skips keeps its middle clip.
-    """
-    clip = round(settings.clip_seconds * SAMPLING_RATE)
-    first = round(settings.skip_start_seconds * SAMPLING_RATE)
-    last = samples - round(settings.skip_end_seconds * SAMPLING_RATE)
-    if last - first < min(clip, samples):
-        return [max((samples - clip) // 2, 0)]
-    starts = [first + start for start in window_starts(last - first, clip)]
-    most = settings.max_clips_per_song
-    if most is None or len(starts) <= most:
-        return starts
-    return [starts[int((number + 0.5) * len(starts) / most)] for number in range(most)]
-
-
 def _decode(source: Path, aside: Path) -> np.ndarray:
     """A file's samples in 16 bits, shape (samples,); a long song's lie on disk, not in memory."""
-    seconds = header_seconds(source)
-    long = source.is_file() and source.stat().st_size > STREAM_BYTES
-    if not long and seconds is not None and seconds <= STREAM_SECONDS:
-        return _quantise(load_audio(source))
+    seconds, _ = read_header(source)
+    large = source.is_file() and source.stat().st_size > STREAM_BYTES
+    if not large and seconds is not None and seconds <= STREAM_SECONDS:
+        try:
+            return _quantise(load_audio(source))
+        except AudioError:
+            pass  # the program `ffmpeg` skips a broken stretch that stops the library
     with open(aside, "wb") as file:
         for block in stream_audio(source):
             file.write(_quantise(block))
@@ -132,26 +136,17 @@ def _quantise(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def _blocks(samples: np.ndarray):
-    """The samples in blocks of a minute, so that a long song never lies in memory as a whole."""
-    step = 60 * SAMPLING_RATE
-    for start in range(0, len(samples), step):
-        yield samples[start : start + step]
-        if isinstance(samples, np.memmap):
-            samples._mmap.madvise(mmap.MADV_DONTNEED)
-
-
 def _measure(samples: np.ndarray, record: SongRecord) -> None:
     """Length, identity and loudness; a song too short or silent is marked so."""
     digest, peak = hashlib.sha256(), 0
-    for block in _blocks(samples):
+    for block in blocks(samples):
         digest.update(block)
         peak = max(peak, int(block.max()), -int(block.min()))
     record.samples, record.recording = len(samples), digest.hexdigest()
     if len(samples) < FRAME_LENGTH:
         record.status = "too_short"
         record.reason = f"{len(samples) / SAMPLING_RATE:.3f} s; the least is 0.025 s"
-    elif peak < SILENCE_PEAK * FULL_SCALE:
+    elif peak < SILENCE_PEAK:
         record.status, record.reason = "silent", "never louder than -60 dBFS"
 
 
@@ -159,18 +154,21 @@ def _write_clips(
     samples: np.ndarray, record: SongRecord, folder: Path, settings: CutSettings
 ) -> None:
     """Write each clip as 16-bit FLAC and gather the statistics of its features."""
-    import torch
-
-    from genreast.features import FeatureStats, log_mel
-
-    torch.set_num_threads(1)
     stats = FeatureStats()
     length = round(settings.clip_seconds * SAMPLING_RATE)
-    record.starts = clip_starts(len(samples), settings)
-    for start in record.starts:
-        clip = np.array(samples[start : start + length])
-        path = folder / clip_name(record.song_id, start)
-        soundfile.write(path, clip, SAMPLING_RATE, subtype="PCM_16", format="FLAC")
-        waveform = torch.from_numpy(clip.astype(np.float32) / FULL_SCALE)
-        stats.add(log_mel(waveform[None], dtype=torch.float32)[0])
+    sound = sounding_parts(samples, settings.max_silence_seconds)
+    ends = np.cumsum([stop - start for start, stop in sound])
+    for position in clip_starts(int(ends[-1]), settings):
+        clip = read_parts(samples, sound, ends, position, length)
+        part = int(np.searchsorted(ends, position, side="right"))
+        start = sound[part][1] - int(ends[part]) + position
+        record.starts.append(start)
+        record.clip_samples += len(clip)
+        flac = io.BytesIO()  # written in one go: a full disk is then an OSError
+        soundfile.write(flac, clip, SAMPLING_RATE, subtype="PCM_16", format="FLAC")
+        (folder / clip_name(record.song_id, start)).write_bytes(flac.getbuffer())
+        if settings.feature_stats and len(clip) >= FRAME_LENGTH:
+            waveform = torch.from_numpy(clip.astype(np.float32) / FULL_SCALE)
+            stats.add(log_mel(waveform[None], dtype=torch.float32)[0])
+        release(samples)
     record.stats = asdict(stats)

@@ -46,17 +46,60 @@ class PrepareArguments:
 
     raw_dir: str | None = positional("folder of songs, one sub-folder a genre")
     output_dir: str = option("data/processed", "where the dataset is written")
-    clip_seconds: float = option(CLIP_SECONDS, "length of a clip in seconds")
-    val_fraction: float = option(0.1, "share of a genre's songs in the validation split")
-    test_fraction: float = option(0.1, "share of a genre's songs in the test split")
-    seed: int = option(0, "seed of the splits")
-    group_by: str = option(
-        "song", "what never straddles two splits: song, artist, album, folder or FILE.csv"
+    clip_seconds: float = option(CLIP_SECONDS, "length of a clip in seconds", group="clips")
+    skip_start_seconds: float = option(
+        0.0, "seconds left out at a song's start (the intro)", group="clips"
     )
-    skip_start_seconds: float = option(0.0, "seconds left out at a song's start (the intro)")
-    skip_end_seconds: float = option(0.0, "seconds left out at a song's end (the outro)")
-    max_clips_per_song: int | None = option(None, "at most this many clips a song, spread evenly")
-    num_workers: int | None = option(None, "worker processes (default: one a core)")
+    skip_end_seconds: float = option(
+        0.0, "seconds left out at a song's end (the outro)", group="clips"
+    )
+    max_clips_per_song: int | None = option(
+        None, "at most this many clips a song, spread evenly", group="clips"
+    )
+    max_silence_seconds: float | None = option(
+        None, "cut out silences longer than this many seconds", group="clips"
+    )
+    val_fraction: float = option(
+        0.1, "share of a genre's songs in the validation split", group="splits"
+    )
+    test_fraction: float = option(0.1, "share of a genre's songs in the test split", group="splits")
+    seed: int = option(0, "seed of the splits", group="splits")
+    group_by: str = option(
+        "song",
+        "what never straddles two splits: song, artist, album, folder or FILE.csv (path,group)",
+        group="splits",
+    )
+    duplicates: str = option(
+        "group",
+        "recordings found twice by their sound: group (equal ones kept once, near copies in one"
+        " split) or ignore",
+        choices=["group", "ignore"],
+        group="splits",
+    )
+    splits_from: str | None = option(
+        None, "an earlier dataset whose songs keep their split", group="splits"
+    )
+    format: str = option(
+        "files",
+        "files (one FLAC a clip) or parquet (shards, for more than about 100,000 clips)",
+        choices=["files", "parquet"],
+        group="output",
+    )
+    update: bool = option(
+        False,
+        "replace a dataset that stands in the output folder; its songs keep their split",
+        group="output",
+    )
+    strict: bool = option(
+        False, "exit with status 1, after the work, when any file was left out", group="output"
+    )
+    feature_stats: bool = option(
+        True, "measure mean and standard deviation of the train split's features", group="output"
+    )
+    num_workers: int | None = option(None, "worker processes (default: one a core)", group="run")
+    dask: str | None = option(
+        None, "work on the Dask cluster of this scheduler, tcp://HOST:PORT", group="run"
+    )
 
     def __post_init__(self):
         faults = Faults()
@@ -76,6 +119,11 @@ class PrepareArguments:
         for name in ("skip_start_seconds", "skip_end_seconds"):
             value = getattr(self, name)
             faults.unless(value >= 0, f"--{name} is {value:g}; expected 0 or more seconds")
+        silence = self.max_silence_seconds
+        faults.unless(
+            silence is None or silence >= 0,
+            f"--max_silence_seconds is {silence}; expected 0 or more seconds",
+        )
         for name in ("max_clips_per_song", "num_workers"):
             value = getattr(self, name)
             faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")

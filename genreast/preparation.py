@@ -1,105 +1,198 @@
-"""The steps of `prepare_dataset.py`: cut songs in a work folder, split them, write the dataset."""
+"""The steps of `prepare_dataset.py` between finding the songs and a finished dataset."""
 
 import errno
 import shutil
+import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from genreast.assembly import place_clips, publish, train_stats
+from tqdm import tqdm
+
+from genreast.assembly import check, clip_rows, train_stats, write_files, write_shards
 from genreast.audio import SAMPLING_RATE
-from genreast.clips import CutSettings, SongRecord, cut_song
+from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.config import PrepareArguments
 from genreast.dataset_card import write_card
+from genreast.duplicates import near_copies
 from genreast.errors import UserError
-from genreast.song_table import SongRow, summary, write_songs
+from genreast.fingerprint import Fingerprint
+from genreast.groups import group_key, joined_groups, read_group_table
+from genreast.song_table import SPLITS, SongRow, read_songs, summary, write_songs
 from genreast.songs import Library
 from genreast.splits import Member, split_songs
-from genreast.workers import run_local
+from genreast.work_folder import WorkFolder, cut_settings
+from genreast.workers import Failed, Task, default_workers, run_dask, run_local
+
+PATIENCE = 25.0  # seconds that the smallest file may take
+BYTES_A_SECOND = 1_000_000  # a larger file has a second more for each million bytes
 
 
-def open_work_folder(args: PrepareArguments) -> Path:
-    """The folder beside the output where songs are cut.
+def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dict[str, SongRecord]:
+    """Every song's record, by song id; those cut in an earlier, stopped run are not cut again.
 
-    Raises UserError when the output stands already.
+    Raises UserError when the disk is full.
     """
-    output = Path(args.output_dir)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(
-            f"'{output}' stands already and is not empty; name another --output_dir, or remove it"
-        )
-    work = output.with_name(output.name + ".work")
-    for folder in ("songs", "clips"):
-        (work / folder).mkdir(parents=True, exist_ok=True)
-    return work
-
-
-def cut_songs(library: Library, work: Path, args: PrepareArguments) -> dict[str, SongRecord]:
-    """Every song's record, by song id; those cut in an earlier, stopped run are not cut again."""
-    settings = CutSettings(
-        args.clip_seconds, args.skip_start_seconds, args.skip_end_seconds, args.max_clips_per_song
-    )
-    ids = [song.song_id for song in library.songs]
-    records = {song_id: SongRecord.load(work / "songs", song_id) for song_id in ids}
-    tasks = [
-        (library.root / song.path, song.song_id, work, settings)
-        for song in library.songs
-        if records[song.song_id] is None
-    ]
+    records, tasks, settings = {}, [], cut_settings(args)
+    for song in library.songs:
+        source = (library.root / song.path).absolute()
+        record = SongRecord.load(work.songs, song.song_id, source)
+        if record:
+            records[song.song_id] = record
+        else:
+            size = source.stat().st_size if source.exists() else 0
+            arguments = (source, song.song_id, work.path, settings)
+            tasks.append(Task(arguments, PATIENCE + size / BYTES_A_SECOND))
+    if args.dask:
+        results = run_dask(cut_song, tasks, args.dask)
+    else:
+        workers = min(args.num_workers or default_workers(), max(len(tasks), 1))
+        results = run_local(cut_song, tasks, workers)
+    bar = tqdm(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
     try:
-        for record in run_local(cut_song, tasks, args.num_workers):
-            records[record.song_id] = record
+        with bar:
+            for task, result in results:
+                song_id = task.arguments[1]
+                if isinstance(result, Failed):
+                    result = SongRecord(song_id, "unreadable", str(result))
+                records[song_id] = result
+                bar.update()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise UserError(
-                f"no space left for '{work}'; free some and give the same command again:"
-                " it goes on from here"
-            ) from error
-        raise
+        raise _full_disk(error, work) or error from error
     return records
 
 
-def split_rows(
-    library: Library, records: dict[str, SongRecord], args: PrepareArguments
+def describe(
+    library: Library, records: dict[str, SongRecord], work: WorkFolder, args: PrepareArguments
 ) -> list[SongRow]:
-    """What became of each file, with a split for each song that is used."""
-    rows = []
-    for file in library.files:
-        row = SongRow(file.path, file.genre, status=file.status, reason=file.reason)
-        if not file.status:
-            record = records[file.song_id]
-            row.song_id = row.group = file.song_id
-            row.status, row.reason = record.status, record.reason
-            row.clips, row.seconds = len(record.starts), record.samples / SAMPLING_RATE
-        rows.append(row)
+    """What became of each file: used or why not, its group and its split."""
+    earlier = _earlier_splits(work, args)
+    rows = [_row(file, records) for file in library.files]
     used = [row for row in rows if row.status == "used"]
+    links = []
+    if args.duplicates == "group":
+        used = _drop_equal(used, earlier)
+        links = _link_near(used, work)
+    table = read_group_table(args.group_by)
+    keys = [group_key(row.path, records[row.song_id].tags, args.group_by, table) for row in used]
+    if args.group_by != "song" and (alone := keys.count(None)):
+        print(
+            f"{alone} of {len(used)} songs name no {args.group_by}: each is its own group",
+            file=sys.stderr,
+        )
+    groups = joined_groups([row.song_id for row in used], keys, links)
+    for row, group in zip(used, groups, strict=True):
+        row.group = group
     splits = split_songs(
         [Member(row.song_id, row.genre, row.group) for row in used],
         args.val_fraction,
         args.test_fraction,
         args.seed,
+        {row.song_id: earlier[key] for row in used for key in _identities(row) if key in earlier},
     )
     for row in used:
         row.split = splits[row.group]
     return rows
 
 
-def finish(
+def write_dataset(
     rows: list[SongRow],
     records: dict[str, SongRecord],
     library: Library,
-    work: Path,
+    work: WorkFolder,
     args: PrepareArguments,
 ) -> str:
-    """Write the dataset aside and give it its name. Returns the summary to print."""
-    aside = work / "dataset"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    place_clips(rows, records, library.genres, work / "clips", aside)
-    clip = args.clip_seconds
-    minutes = {row.song_id: min(clip * row.clips, row.seconds) / 60 for row in rows if row.split}
+    """Write the dataset aside, read it back, and give it its name. Returns the summary."""
+    shutil.rmtree(work.dataset, ignore_errors=True)
+    work.dataset.mkdir()
+    minutes = {song: record.clip_samples / SAMPLING_RATE / 60 for song, record in records.items()}
     text = summary(rows, library.genres, minutes)
-    write_songs(rows, aside)
-    train_stats(rows, records).save(aside)
-    write_card(aside, args, rows, library.genres, text)
-    publish(aside, Path(args.output_dir))
-    shutil.rmtree(work)
+    try:
+        for split in SPLITS:
+            table = clip_rows(rows, records, library.genres, split)
+            if table and args.format == "files":
+                write_files(table, library.genres, work.clips, work.dataset / split)
+            elif table:
+                write_shards(table, library.genres, work.clips, work.dataset / "data", split)
+        write_songs(rows, work.dataset)
+        if args.feature_stats:
+            train_stats(rows, records).save(work.dataset)
+        write_card(work.dataset, args, rows, library.genres, text)
+        check(work.dataset)
+        work.publish(text)
+    except OSError as error:
+        raise _full_disk(error, work) or error from error
     return text
+
+
+def _row(file, records: dict[str, SongRecord]) -> SongRow:
+    if file.status:
+        return SongRow(file.path, file.genre, status=file.status, reason=file.reason)
+    record = records[file.song_id]
+    return SongRow(
+        path=file.path,
+        genre=file.genre,
+        song_id=file.song_id,
+        status=record.status,
+        reason=record.reason,
+        clips=len(record.starts),
+        seconds=record.samples / SAMPLING_RATE,
+        recording=record.recording,
+    )
+
+
+def _identities(row: SongRow) -> tuple[str, str]:
+    """What an earlier dataset may know a song by: its place, or its sound where it has moved."""
+    return f"recording {row.recording}", f"path {row.path}"
+
+
+def _earlier_splits(work: WorkFolder, args: PrepareArguments) -> dict[str, str]:
+    """Identity → split in the dataset that is updated, or in the one that --splits_from names."""
+    folder = args.splits_from
+    if args.update and not folder:
+        folder = next((path for path in (work.replaced, work.output) if path.is_dir()), None)
+    if not folder:
+        return {}
+    return {
+        key: row["split"]
+        for row in read_songs(Path(folder))
+        if row["split"]
+        for key in (f"recording {row['recording']}", f"path {row['path']}")
+    }
+
+
+def _drop_equal(used: list[SongRow], earlier: dict[str, str]) -> list[SongRow]:
+    """Keep one of each recording that stands in several files; mark the others."""
+    copies = defaultdict(list)
+    for row in used:
+        copies[row.recording].append(row)
+    for same in copies.values():
+        same.sort(key=lambda row: (f"path {row.path}" not in earlier, row.path))
+        for row in same[1:]:
+            row.status, row.matched_to, row.clips = "duplicate_of", same[0].path, 0
+            row.reason = f"the same sound as '{same[0].path}'"
+    return [row for row in used if row.status == "used"]
+
+
+def _link_near(used: list[SongRow], work: WorkFolder) -> list[tuple[int, int]]:
+    """Pairs of songs (by place) that are one recording; each is told of its nearest copy."""
+    prints = [Fingerprint.load(work.clips / row.song_id / FINGERPRINT_FILE) for row in used]
+    matches = sorted(near_copies(prints), key=lambda match: match.bit_errors)
+    for match in matches:
+        for one, other in ((match.first, match.second), (match.second, match.first)):
+            used[one].matched_to = used[one].matched_to or used[other].path
+    return [(match.first, match.second) for match in matches]
+
+
+def left_out(rows: list[SongRow]) -> Counter:
+    """How many files were not used, by status."""
+    return Counter(row.status for row in rows if row.status != "used")
+
+
+def _full_disk(error: OSError, work: WorkFolder) -> UserError | None:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    if not full:
+        return None
+    return UserError(
+        f"no space left for '{work.path}'; free some and give the same command again: it goes on"
+        " from here"
+    )

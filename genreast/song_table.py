@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from genreast.errors import UserError
+
 SONGS_FILE = "songs.csv"
 SPLITS = ("train", "validation", "test")
 
@@ -22,6 +24,8 @@ class SongRow:
     reason: str = ""
     clips: int = 0
     seconds: float = 0.0
+    matched_to: str = ""  # the file that holds the same recording
+    recording: str = ""  # sha256 of the decoded samples
 
 
 def write_songs(rows: list[SongRow], folder: Path) -> None:
@@ -31,6 +35,19 @@ def write_songs(rows: list[SongRow], folder: Path) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(SongRow)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
+
+
+def read_songs(folder: Path) -> list[dict[str, str]]:
+    """The rows of a dataset's `songs.csv`. Raises UserError when there is none."""
+    path = folder / SONGS_FILE
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(
+            f"'{path}' cannot be read ({error.strerror}); expected a dataset that"
+            " prepare_dataset.py made"
+        ) from error
 
 
 def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -> str:
@@ -58,4 +75,7 @@ def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -
     if left_out:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(left_out.items()))
         lines.append(f"left out: {counts} (each with its reason in {SONGS_FILE})")
+    near = sum(bool(row.matched_to) for row in rows if row.status == "used")
+    if near:
+        lines.append(f"near copies: {near} songs sound like another and share its split")
     return "\n".join(lines)

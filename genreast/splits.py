@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from genreast.errors import UserError
@@ -19,48 +20,136 @@ class Member:
 
 
 def split_songs(
-    songs: list[Member], val_fraction: float, test_fraction: float, seed: int
+    songs: list[Member],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    earlier: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The split of each group: group → train, validation or test.
 
+    In each genre validation and test come as near to their share of its songs as whole groups
+    allow, within one group, and never empty; train takes the rest. `earlier` gives the split that
+    songs (by id) had in an earlier dataset: their groups stay there.
+
     Raises UserError for a genre with fewer groups than there are splits.
     """
-    ideal = {"validation": val_fraction, "test": test_fraction}
-    ideal = {split: share for split, share in ideal.items() if share}
-    by_group = defaultdict(Counter)
+    shares = {"test": test_fraction, "validation": val_fraction}
+    shares = {split: share for split, share in shares.items() if share}
+    groups: dict[str, Counter] = defaultdict(Counter)
     for song in songs:
-        by_group[song.group][song.genre] += 1
-    _check_enough(by_group, len(ideal) + 1)
-    genres = sorted({song.genre for song in songs})
-    total = Counter(song.genre for song in songs)
-    chosen: dict[str, str] = {}
-    held = {split: Counter() for split in ideal}
-    for genre in sorted(genres, key=lambda genre: (total[genre], genre)):
-        members = sorted(
-            (group for group in by_group if genre in by_group[group]),
-            key=lambda group: _shuffled(seed, group),
+        groups[song.group][song.genre] += 1
+    _check_enough(groups, len(shares) + 1)
+    chosen = _keep(songs, earlier or {}, {*shares, "train"})
+    library = _Library(groups, shares, Counter(song.genre for song in songs), chosen)
+    order = sorted(groups, key=lambda group: _shuffled(seed, group))
+    for genre in library.rarest_first():
+        free = dict.fromkeys(
+            group for group in order if genre in groups[group] and group not in chosen
         )
-        for split, share in ideal.items():
-            wanted = max(1, round(share * total[genre]))
-            for group in members:
-                if held[split][genre] >= wanted:
-                    break
-                if group not in chosen:
-                    chosen[group] = split
-                    held[split].update(by_group[group])
-    return {group: chosen.get(group, "train") for group in sorted(by_group)}
+        for split in shares:
+            library.fill(split, genre, free)
+    for group in order:
+        chosen.setdefault(group, "train")
+    library.repair(order)
+    return {group: chosen[group] for group in sorted(groups)}
+
+
+class _Library:
+    """How many songs of each genre each split holds, while groups are given out."""
+
+    def __init__(self, groups, shares, totals, chosen):
+        self.groups, self.totals, self.chosen = groups, totals, chosen
+        self.ideal = {
+            split: {genre: share * total for genre, total in totals.items()}
+            for split, share in shares.items()
+        }
+
+    def rarest_first(self) -> list[str]:
+        count = Counter(genre for genres in self.groups.values() for genre in genres)
+        return sorted(count, key=lambda genre: (count[genre], genre))
+
+    def held(self, split: str) -> Counter:
+        counts = Counter()
+        for group, where in self.chosen.items():
+            if where == split:
+                counts.update(self.groups[group])
+        return counts
+
+    def fill(self, split: str, genre: str, free: dict[str, None]) -> None:
+        """Take groups of a genre while each brings the split nearer to its ideal counts."""
+        held, ideal = self.held(split), self.ideal[split]
+        splits = [*self.ideal, "train"]
+        empty = sum(not self.held(other)[genre] for other in splits if other != split)
+        for group in list(free):
+            if len(free) <= empty and held[genre]:
+                return
+            if len(free) > empty and self._gain(group, held, ideal) >= 0:
+                self._take(group, split, held, free)
+        if not held[genre] and free:
+            nearest = min(free, key=lambda group: -self._gain(group, held, ideal))
+            self._take(nearest, split, held, free)
+
+    def repair(self, order: list[str]) -> None:
+        """Give every split a group of each genre where groups of many genres left one without.
+
+        Raises UserError where no single move does it.
+        """
+        splits = [*self.ideal, "train"]
+        for genre in self.rarest_first():
+            for split in splits:
+                if self.held(split)[genre]:
+                    continue
+                mine = [group for group in order if genre in self.groups[group]]
+                movable = [group for group in mine if self._can_leave(group)]
+                if not movable:
+                    raise UserError(
+                        f"genre '{genre}' cannot stand in the {split} split: its {len(mine)} groups"
+                        " hold other genres' only songs there. Use a narrower --group_by"
+                    )
+                smallest = min(movable, key=lambda group: sum(self.groups[group].values()))
+                self.chosen[smallest] = split
+
+    def _can_leave(self, group: str) -> bool:
+        held = self.held(self.chosen[group])
+        return all(held[genre] > count for genre, count in self.groups[group].items())
+
+    def _gain(self, group: str, held: Counter, ideal: dict[str, float]) -> float:
+        """How much nearer to the ideal, in songs over all genres, a split comes with a group."""
+        return sum(
+            abs(held[genre] - ideal[genre]) - abs(held[genre] + count - ideal[genre])
+            for genre, count in self.groups[group].items()
+        )
+
+    def _take(self, group: str, split: str, held: Counter, free: dict[str, None]) -> None:
+        self.chosen[group] = split
+        held.update(self.groups[group])
+        del free[group]
+
+
+def _keep(songs: list[Member], earlier: Mapping[str, str], splits: set[str]) -> dict[str, str]:
+    """The split that each group's songs had before; most of them decide where a new link joins
+    groups that stood in two splits, for a leak is worse than a move."""
+    votes: dict[str, Counter] = defaultdict(Counter)
+    for song in songs:
+        if earlier.get(song.song_id) in splits:
+            votes[song.group][earlier[song.song_id]] += 1
+    return {
+        group: max(sorted(count), key=lambda split: count[split]) for group, count in votes.items()
+    }
 
 
 def _shuffled(seed: int, group: str) -> str:
     return hashlib.sha256(f"{seed}\0{group}".encode(errors="surrogateescape")).hexdigest()
 
 
-def _check_enough(by_group: dict[str, Counter], splits: int) -> None:
-    groups = Counter(genre for counts in by_group.values() for genre in counts)
-    poor = {genre: count for genre, count in sorted(groups.items()) if count < splits}
+def _check_enough(groups: Mapping[str, Counter], splits: int) -> None:
+    count = Counter(genre for genres in groups.values() for genre in genres)
+    poor = {genre: number for genre, number in sorted(count.items()) if number < splits}
     if poor:
-        listed = ", ".join(f"'{genre}' has {count}" for genre, count in poor.items())
+        listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
         raise UserError(
-            f"too few songs or groups for {splits} splits: {listed}; expected {splits} or more a"
-            " genre. Add songs, take the folder out, or set --val_fraction 0 or --test_fraction 0"
+            f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
+            " genre. Add songs, take the folder out, use a narrower --group_by, or set"
+            " --val_fraction 0 or --test_fraction 0"
         )

@@ -1,12 +1,36 @@
-"""Run one function over many songs on all cores of this machine."""
+"""Run one function over many songs: on all cores of this machine, or on a Dask cluster.
+
+A file can crash a decoder's C code or keep it busy for ever. Here that costs one song, not the run:
+its worker is replaced, and the caller is told which task failed.
+"""
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
+from genreast.errors import UserError
+
+PRELOADED = ["genreast.clips", "genreast.features", "torchcodec.decoders", "transformers"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call: its arguments, and the seconds it may take before it is given up."""
+
+    arguments: tuple
+    seconds: float
+
+
+class Failed(str):
+    """Why a task gave no result: its worker crashed, or it took too long."""
 
 
 def default_workers() -> int:
@@ -14,12 +38,115 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_local(function: Callable, tasks: list[tuple], num_workers: int | None) -> Iterator[Any]:
-    """Call `function(*task)` for each task in worker processes; results come as they are done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["genreast.clips", "genreast.features", "torchcodec.decoders"])
-    workers = min(num_workers or default_workers(), max(len(tasks), 1))
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(function, *task) for task in tasks]
-        for future in tqdm(as_completed(futures), total=len(futures), unit="song", desc="songs"):
-            yield future.result()
+def run_local(
+    function: Callable, tasks: list[Task], num_workers: int
+) -> Iterator[tuple[Task, Any]]:
+    """Call `function(*task.arguments)` in worker processes; yields (task, result) as they finish.
+
+    A task that crashes its worker or overruns its time yields `Failed`; exceptions are raised.
+    """
+    waiting, suspects = deque(tasks), deque()
+    running: dict[Future, tuple[Task, float]] = {}
+    pool = _Pool(num_workers)
+    try:
+        while waiting or suspects or running:
+            # After a crash the tasks that were running go alone: the next crash names its cause.
+            alone = bool(suspects)
+            while (suspects or waiting) and len(running) < (1 if alone else num_workers):
+                task = suspects.popleft() if suspects else waiting.popleft()
+                running[pool.submit(function, task)] = (task, time.monotonic())
+                if alone:
+                    break
+            done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            broken = [future for future in done if _is_broken(future)]
+            for future in done.difference(broken):
+                yield running.pop(future)[0], future.result()
+            if broken:
+                victims = [task for task, _ in running.values()]
+                if len(victims) == 1:
+                    yield victims[0], Failed("the decoder crashed on it")
+                else:
+                    suspects.extend(victims)
+            elif late := [f for f, (task, start) in running.items() if _is_late(task, start)]:
+                for future in late:
+                    task = running.pop(future)[0]
+                    yield task, Failed(f"decoding took more than {task.seconds:.0f} s")
+                waiting.extendleft(task for task, _ in running.values())
+            else:
+                continue
+            running.clear()
+            pool.kill()
+            pool = _Pool(num_workers)
+    finally:
+        pool.kill()
+
+
+def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tuple[Task, Any]]:
+    """The same on a Dask cluster, whose workers see the same files under the same paths.
+
+    Raises UserError when Dask is not installed, or no scheduler or worker answers.
+    """
+    try:
+        from distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise UserError("--dask needs Dask: pip install 'genreast[dask]'") from error
+    try:
+        client = Client(address, timeout=10)
+        client.wait_for_workers(1, timeout=30)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(
+            f"no Dask scheduler with a worker answers at '{address}';"
+            " expected the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786"
+        ) from error
+    with client:
+        futures = {
+            client.submit(function, *task.arguments, pure=False, retries=1): task for task in tasks
+        }
+        for future in as_completed(list(futures)):
+            task = futures.pop(future)
+            try:
+                yield task, future.result()
+            except KilledWorker:
+                yield task, Failed("the decoder crashed on it")
+            future.release()
+
+
+class _Pool:
+    """A process pool that can be killed at once."""
+
+    def __init__(self, num_workers: int):
+        context = multiprocessing.get_context(
+            "forkserver" if hasattr(os, "fork") else "spawn"  # Windows has no forkserver
+        )
+        context.set_forkserver_preload(PRELOADED)
+        self.others = set(multiprocessing.active_children())
+        self.pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+
+    def submit(self, function: Callable, task: Task) -> Future:
+        return self.pool.submit(function, *task.arguments)
+
+    def kill(self) -> None:
+        """End the workers, whatever they are doing."""
+        for process in set(multiprocessing.active_children()) - self.others:
+            process.kill()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it, even if it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _is_broken(future: Future) -> bool:
+    return isinstance(future.exception(), BrokenProcessPool)
+
+
+def _is_late(task: Task, start: float) -> bool:
+    return time.monotonic() - start > task.seconds
