@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from datasets import Audio, ClassLabel, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError
 from genreast.licenses import check_license
 from genreast.staging import fill_aside
@@ -22,7 +23,6 @@ from genreast.staging import fill_aside
 SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.parquet"
 TABLES = ("songs.csv", "feature_stats.json")
-SAMPLING_RATE = 16_000  # Hz, of every clip
 SHARD_BYTES = 300 * 1024 * 1024  # of sound in a shard; the Hub advises files below 500 MB
 ROWS_A_GROUP = 100  # the Dataset Viewer reads one row group at a time
 CLIPS = ("*/metadata.parquet", "*/*.flac", "*/*/*.flac")
@@ -39,6 +39,12 @@ def check_dataset_dir(dataset_dir: Path) -> None:
             " Make one with `python prepare_dataset.py RAW_DIR --output_dir DIR`"
         )
     for split, table in _splits(dataset_dir).items():
+        missing = {"file_name", "label", "song_id"} - set(table.column_names)
+        if missing:
+            raise UserError(
+                f"'{dataset_dir}/{split}/{METADATA_FILE}' has no column"
+                f" {', '.join(sorted(missing))}: prepare the dataset again"
+            )
         for name in table["file_name"].to_pylist():
             path = dataset_dir / split / name
             if not path.resolve().is_relative_to(dataset_dir.resolve()):

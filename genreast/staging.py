@@ -37,6 +37,7 @@ ABSOLUTE_PATH = re.compile(
     r"(?<![\w/:.~<)\]}])"  # not inside a URL, a relative path or a closing tag
     r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b)"
 )
+SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody
 SECRETS = {
     "a Hub token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
     "an API key": re.compile(r"\b(?:sk-[\w-]{20,}|gh[pousr]_\w{36,}|AKIA[0-9A-Z]{16})"),
@@ -193,7 +194,7 @@ def scan(
 
     `user` is the login name (default: this session's); the `owner` of the repository may be named.
     """
-    user = getpass.getuser() if user is None else user
+    user = _login() if user is None else user
     findings = []
     for name in files_in(folder):
         if not belongs(name, patterns):
@@ -212,11 +213,20 @@ def _private(text: str, user: str, owner: str, token: str | None) -> Iterator[st
             yield what
     if path := ABSOLUTE_PATH.search(text):
         yield f"the absolute path {path[0]}"
+    if not user or user in (owner, *SHARED_LOGINS):
+        return
     # A login name is a word like any other: it tells only where a path, a host or a key names it.
     name = re.escape(user)
     places = rf"[/\\]{name}[/\\]|\b{name}@\w|\buser(?:_?name)?\b\W{{1,4}}{name}\b"
-    if user != owner and re.search(places, text):
+    if re.search(places, text):
         yield f"the user name {user}"
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return ""
 
 
 def _texts(path: Path) -> Iterator[str]:

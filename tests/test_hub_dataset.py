@@ -157,6 +157,13 @@ def test_what_is_no_prepared_dataset_is_refused(dataset_dir, tmp_path):
         hub_dataset.check_dataset_dir(dataset_dir)
 
 
+def test_a_table_without_songs_is_refused(dataset_dir):
+    path = dataset_dir / "train" / "metadata.parquet"
+    pq.write_table(pq.read_table(path).drop_columns("song_id"), path)
+    with pytest.raises(UserError, match="has no column song_id"):
+        hub_dataset.check_dataset_dir(dataset_dir)
+
+
 def test_an_unknown_licence_is_refused(dataset_dir):
     with pytest.raises(UserError, match="licence 'free' is not known; expected an id"):
         stage(dataset_dir, license="free")
