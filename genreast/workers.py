@@ -18,7 +18,7 @@ from typing import Any
 
 from genreast.errors import UserError
 
-PRELOADED = ["genreast.clips", "genreast.features", "torchcodec.decoders", "transformers"]
+PRELOADED = ["__main__", "genreast.clips", "torchcodec.decoders", "transformers.audio_utils"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""Scanning: genres in the user's order, every file listed, names that mislead no library."""
+
+import re
+
+import pytest
+from datasets.data_files import NON_WORDS_CHARS, SPLIT_KEYWORDS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genreast.errors import UserError
+from genreast.songs import genre_folders, scan, slug
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def make(*paths):
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(b"sound")
+        return tmp_path
+
+    return make
+
+
+def test_genres_keep_the_order_of_their_indices(tree):
+    root = tree("10_metal/a.mp3", "9_bro-country/a.mp3", "0_jazz/a.mp3", "ambient/a.mp3")
+    assert scan(root).genres == ["jazz", "bro-country", "metal", "ambient"]
+
+
+def test_an_index_is_told_from_a_name_that_begins_with_a_number(tree):
+    assert scan(tree("80s/a.mp3", "2_step/a.mp3")).genres == ["step", "80s"]
+
+
+def test_songs_lie_at_any_depth_and_every_file_is_listed(tree):
+    root = tree(
+        "jazz/Artist/Album/01 Take's “Five”.mp3",
+        "jazz/Artist/Album/cover.jpg",
+        "jazz/._x.mp3",
+        "jazz/.DS_Store",
+        "rock/Ärger/ü.FLAC",
+        "rock/Thumbs.db",
+        ".git/config.mp3",
+        "notes.txt",
+        "loose.mp3",
+    )
+    library = scan(root)
+    status = {file.path: file.status for file in library.files}
+    assert status == {
+        "jazz/Artist/Album/01 Take's “Five”.mp3": "",
+        "jazz/Artist/Album/cover.jpg": "not_audio",
+        "jazz/._x.mp3": "not_audio",
+        "jazz/.DS_Store": "not_audio",
+        "rock/Ärger/ü.FLAC": "",
+        "rock/Thumbs.db": "not_audio",
+        ".git/config.mp3": "not_audio",
+        "notes.txt": "not_audio",
+        "loose.mp3": "no_genre",
+    }
+    assert all(file.reason for file in library.files if file.status)
+
+
+def test_links_are_followed_and_loops_end(tree):
+    root = tree("jazz/real/a.mp3", "rock/b.mp3")
+    (root / "jazz" / "linked.mp3").symlink_to(root / "rock" / "b.mp3")
+    (root / "jazz" / "gone.mp3").symlink_to(root / "nothing.mp3")
+    (root / "jazz" / "real" / "loop").symlink_to(root / "jazz")
+    (root / "jazz" / "album").symlink_to(root / "jazz" / "real")
+    status = {file.path: file.status for file in scan(root).files}
+    assert status == {
+        "jazz/real/a.mp3": "",
+        "jazz/album/a.mp3": "",
+        "jazz/linked.mp3": "",
+        "jazz/gone.mp3": "unreadable",
+        "rock/b.mp3": "",
+    }
+
+
+def test_ids_are_unique_where_names_are_not(tree):
+    root = tree("jazz/A/x.mp3", "jazz/a/x.mp3", "jazz/A/X.mp3", "rock/A/x.mp3", "rock/A/x.wav")
+    ids = [song.song_id for song in scan(root).songs]
+    assert len({song_id.lower() for song_id in ids}) == len(ids)
+
+
+def test_folders_of_genres_differ_even_where_only_case_does():
+    assert genre_folders(["Rock", "rock", "jazz"]) == ["rock-0", "rock-1", "jazz"]
+    assert genre_folders(["演歌", "民謡"]) == ["genre-0", "genre-1"]
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[ _.-]?(test|train|dev|val)[ _.0-9-]?[a-z]*"))
+def test_no_name_is_taken_for_a_split(name):
+    words = [word for split in SPLIT_KEYWORDS.values() for word in split]
+    separated = re.compile(rf"(^|[{NON_WORDS_CHARS}])({'|'.join(words)})($|[{NON_WORDS_CHARS}])")
+    assert not separated.search(slug(name))
+    assert re.fullmatch(r"[a-z0-9-]*", slug(name))
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "no song found"),
+        (["jazz/a.mp3"], "only one genre, 'jazz'"),
+        (["jazz/a.mp3", "rock/cover.jpg"], "only one genre, 'jazz'"),
+        (["1_jazz/a.mp3", "1_rock/a.mp3"], "'1_jazz' and '1_rock' have the same index 1"),
+        (["01_jazz/a.mp3", "1_rock/a.mp3"], "the same index 1"),
+        (["1_rock/a.mp3", "2_rock/a.mp3"], "name the genre 'rock'"),
+    ],
+)
+def test_a_folder_that_gives_no_genres_is_refused(tree, tmp_path, paths, message):
+    tree(*paths)
+    with pytest.raises(UserError, match=message):
+        scan(tmp_path)
+
+
+def test_a_missing_folder_and_a_file_are_refused(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        scan(tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):
+        scan(tmp_path / "file")
