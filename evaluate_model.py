@@ -23,7 +23,7 @@ def main() -> int:
 
     splits = load_splits(args.dataset)
     split = evaluation.choose_split(splits, args.split, args.dataset)
-    classifier = GenreClassifier.from_pretrained(args.model, args.device)
+    classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
 
     clips, unreadable = evaluation.hear_split(classifier, split, args.batch_size, args.split)
     songs = evaluation.songs_of(clips, args.pooling)

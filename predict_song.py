@@ -25,7 +25,7 @@ def main() -> int:
     songs = answers.find_songs(args.songs)
     if args.timeline and len(songs) != 1:
         raise UserError(f"--timeline draws one song, but {len(songs)} are given")
-    classifier = GenreClassifier.from_pretrained(args.model, args.device)
+    classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 
     heard = []

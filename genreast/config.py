@@ -151,6 +151,11 @@ class EvaluateArguments:
     calibrate: bool = option(True, "fit a temperature on the validation split, report its effect")
     batch_size: int = option(16, "clips a forward pass")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
+    precision: str = option(
+        "auto",
+        "auto is bfloat16 for a large model on a device that is faster in it",
+        choices=["auto", "float32", "bfloat16"],
+    )
 
     def __post_init__(self):
         faults = Faults()
@@ -191,6 +196,11 @@ class PredictArguments:
     )
     batch_size: int = option(8, "windows a forward pass")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
+    precision: str = option(
+        "auto",
+        "auto is bfloat16 for a large model on a device that is faster in it",
+        choices=["auto", "float32", "bfloat16"],
+    )
 
     def __post_init__(self):
         faults = Faults()

@@ -26,6 +26,7 @@ from genreast.audio import (
 )
 from genreast.errors import UserError
 from genreast.features import LogMel, log_mel, pad_batch
+from genreast.precision import choose
 from genreast.windows import Cut, Source, read_songs
 
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
@@ -69,9 +70,16 @@ class SongPrediction:
 class GenreClassifier:
     """A trained model that hears whole songs."""
 
-    def __init__(self, model, extractor, device: str | torch.device | None = None):
+    def __init__(
+        self,
+        model,
+        extractor,
+        device: str | torch.device | None = None,
+        precision: str = "auto",
+    ):
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
+        self.dtype = choose(precision, model, self.device)
         self.log_mel = LogMel.from_extractor(extractor).eval()
         self.labels = checkpoint.label_names(model)
         longest = (extractor.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
@@ -79,10 +87,15 @@ class GenreClassifier:
         self.window = min(longest, round(seconds * SAMPLING_RATE))  # samples
 
     @classmethod
-    def from_pretrained(cls, name: str, device: str | None = None) -> "GenreClassifier":
-        """Load a model folder or Hub id. Raises UserError when it cannot be used."""
+    def from_pretrained(
+        cls, name: str | Path, device: str | None = None, precision: str = "auto"
+    ) -> "GenreClassifier":
+        """Load a model folder or Hub id. Raises UserError when it cannot be used.
+
+        `precision` is float32, bfloat16 or auto: bfloat16 for a large model where it is faster.
+        """
         _check_device(device)
-        return cls(*checkpoint.load(str(name)), device)
+        return cls(*checkpoint.load(str(name)), device, precision)
 
     def __call__(self, song: Source, **options) -> SongPrediction:
         """Hear one song; options as in `predict`. Raises AudioError when there is no answer."""
@@ -134,8 +147,10 @@ class GenreClassifier:
         """Waveforms (batch, samples) and their real lengths (batch,) → float32 logits
         (batch, classes) and pooled features (batch, hidden), both on the CPU."""
         features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
-        pooled = self.model.audio_spectrogram_transformer(features).pooler_output
-        logits = self.model.classifier(pooled)
+        low = self.dtype != torch.float32
+        with torch.autocast(self.device.type, dtype=self.dtype if low else None, enabled=low):
+            pooled = self.model.audio_spectrogram_transformer(features).pooler_output
+        logits = self.model.classifier(pooled.float())
         return logits.float().cpu(), pooled.float().cpu()
 
     def _hear(self, batch: list[tuple["_Hearing", np.ndarray]]) -> None:

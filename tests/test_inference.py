@@ -84,6 +84,18 @@ def test_window_is_what_training_cut(classifier, tiny_model, tmp_path, song_file
     assert classifier.window == 160_000
 
 
+def test_bfloat16_moves_probabilities_a_little_and_auto_keeps_small_models_exact(
+    classifier, tiny_model, song_files
+):
+    low = GenreClassifier.from_pretrained(tiny_model, device="cpu", precision="bfloat16")
+    exact, near = (each(song_files["long"]).log_probabilities for each in (classifier, low))
+    assert classifier.dtype == torch.float32
+    assert np.exp(near) == pytest.approx(np.exp(exact), abs=0.02)
+    assert np.abs(near - exact).max() > 1e-5  # it did run in bfloat16
+    with pytest.raises(UserError, match="--precision is 'int4'"):
+        GenreClassifier.from_pretrained(tiny_model, precision="int4")
+
+
 def test_embedding_is_the_mean_of_the_pooled_features(classifier, song_files):
     embedding = classifier(song_files["ten"]).embedding
     with torch.inference_mode():
