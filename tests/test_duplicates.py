@@ -1,0 +1,130 @@
+"""The same recording is found however it was encoded; different recordings never are."""
+
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+from song_library import melody
+
+from genreast.audio import SAMPLING_RATE, load_audio
+from genreast.duplicates import candidates, connected, near_copies
+from genreast.fingerprint import Fingerprint, fingerprint
+
+RATE = 44_100
+COPIES = {
+    "64 kbit/s": ["-b:a", "64k", "copy.mp3"],
+    "mono": ["-ac", "1", "copy.flac"],
+    "left": ["-af", "pan=mono|c0=c0", "copy.wav"],
+    "right": ["-af", "pan=mono|c0=c1", "copy.wav"],
+    "louder": ["-af", "volume=3dB", "copy.ogg"],
+    "quieter": ["-af", "volume=-3dB", "copy.wav"],
+    "22 kHz": ["-ar", "22050", "copy.wav"],
+    "48 kHz opus": ["-ar", "48000", "copy.opus"],
+    "later": ["-af", "adelay=480:all=1", "copy.wav"],
+    "earlier": ["-ss", "0.5", "copy.wav"],
+    "trimmed": ["-t", "14", "copy.mp3"],
+    "all at once": ["-ss", "0.3", "-t", "15", "-af", "volume=-3dB", "-b:a", "64k", "copy.mp3"],
+}
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    """A stereo song of 20 s whose channels differ, and its fingerprint."""
+    path = tmp_path_factory.mktemp("song") / "song.wav"
+    both, left, right = (melody(seed, 20, RATE) for seed in (1, 2, 3))
+    stereo = np.stack([both + 0.3 * left, both + 0.3 * right], axis=1)
+    soundfile.write(path, 0.7 * stereo / np.abs(stereo).max(), RATE)
+    return path, print_of(path)
+
+
+def print_of(path) -> Fingerprint:
+    return fingerprint(np.rint(load_audio(path) * 32767).astype(np.int16))
+
+
+def groups(prints: list[Fingerprint]) -> list[int]:
+    return connected(len(prints), [(match.first, match.second) for match in near_copies(prints)])
+
+
+@pytest.mark.parametrize("change", COPIES)
+def test_copies_are_found(song, tmp_path, change):
+    path, original = song
+    *options, name = COPIES[change]
+    command = ["ffmpeg", "-v", "error", "-i", path, *options, tmp_path / name]
+    subprocess.run(command, check=True)
+    strangers = [fingerprint((melody(seed, 20) * 32767).astype(np.int16)) for seed in range(5, 9)]
+    assert groups([original, *strangers, print_of(tmp_path / name)]) == [0, 1, 2, 3, 4, 0]
+
+
+def test_silence_noise_and_short_sounds_match_nothing():
+    random = np.random.default_rng(0)
+    prints = [fingerprint(np.zeros(SAMPLING_RATE * 5, np.int16)) for _ in range(2)]
+    prints += [
+        fingerprint((random.standard_normal(SAMPLING_RATE * 5) * 3000).astype(np.int16))
+        for _ in range(3)
+    ]
+    prints += [fingerprint((melody(seed, 0.1) * 9000).astype(np.int16)) for seed in range(3)]
+    assert groups(prints) == list(range(len(prints)))
+    assert near_copies([]) == []
+
+
+def test_many_copies_of_one_recording_are_one_group():
+    """A key pairs only with its neighbours in the index: longer chains must still join."""
+    random = np.random.default_rng(1)
+    tune = melody(4, 8)
+    prints = [
+        fingerprint(((tune + 0.003 * random.standard_normal(len(tune))) * 9000).astype(np.int16))
+        for _ in range(30)
+    ]
+    assert set(groups(prints)) == {0}
+
+
+def test_candidates_stay_few_in_a_large_library():
+    """Random keys of 3,000 songs: only the planted copy comes up."""
+    random = np.random.default_rng(2)
+    prints = [
+        Fingerprint(
+            np.zeros(3000, np.uint32),
+            np.ones(3000, bool),
+            random.integers(0, 2**24, 600).astype(np.uint32),
+            np.sort(random.integers(0, 3000, 600)).astype(np.uint16),
+        )
+        for _ in range(3000)
+    ]
+    prints.append(prints[7])
+    assert [(first, second) for first, second, _ in candidates(prints)] == [(7, 3000)]
+
+
+def test_fingerprints_survive_the_disk(song, tmp_path):
+    song[1].save(tmp_path / "print.npz")
+    loaded = Fingerprint.load(tmp_path / "print.npz")
+    for name in ("words", "audible", "keys", "frames"):
+        assert np.array_equal(getattr(loaded, name), getattr(song[1], name))
+
+
+def test_the_four_recordings_of_near_copies(shared_audio):
+    paths = sorted((shared_audio / "near_copies").glob("*.ogg"))
+    names = [path.name[:2].replace("07", "06") for path in paths]
+    roots = groups([print_of(path) for path in paths])
+    assert len(set(roots)) == 4
+    assert len(set(zip(names, roots, strict=True))) == 4
+
+
+def test_real_music_merges_nothing_without_reason(shared_audio):
+    """The only match is two takes cut from one recording: their waveforms correlate."""
+    alike = ("house", "latin_percussion", "trap")  # loops of one kit at one tempo
+    paths = sorted(shared_audio.glob("esc10_mini/*/*"))
+    paths += [
+        path for name in alike for path in sorted((shared_audio / "waivops_mini" / name).glob("*"))
+    ]
+    sounds = {path: load_audio(path) for path in paths}
+    prints = [fingerprint(np.rint(sound * 32767).astype(np.int16)) for sound in sounds.values()]
+    for match in near_copies(prints):
+        first, second = sounds[paths[match.first]], sounds[paths[match.second]]
+        assert highest_correlation(first, second) > 0.4, (paths[match.first], paths[match.second])
+
+
+def highest_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    size = len(first) + len(second)
+    product = np.fft.irfft(np.fft.rfft(first, size) * np.conj(np.fft.rfft(second, size)), size)
+    return float(np.abs(product).max() / np.sqrt((first**2).sum() * (second**2).sum()))

@@ -1,0 +1,66 @@
+"""Groups: from tags of any container, folders or a table, joined with recordings found twice."""
+
+import mutagen
+import numpy as np
+import pytest
+import soundfile
+
+from genreast.errors import UserError
+from genreast.groups import group_key, joined_groups, read_group_table
+from genreast.tags import read_tags
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg"])
+def test_tags_are_read_from_any_container(tmp_path, suffix):
+    path = tmp_path / f"song.{suffix}"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    tags = mutagen.File(path, easy=True)
+    tags["artist"], tags["album"] = "Björk", " Post "
+    tags.save()
+    assert read_tags(path) == {"artist": "Björk", "album": "Post"}
+
+
+def test_a_file_without_tags_has_none(tmp_path):
+    (tmp_path / "text.mp3").write_text("no sound")
+    soundfile.write(tmp_path / "bare.wav", np.zeros(800), 16_000)
+    assert read_tags(tmp_path / "text.mp3") == read_tags(tmp_path / "bare.wav") == {}
+    assert read_tags(tmp_path / "missing.flac") == {}
+
+
+@pytest.mark.parametrize(
+    ("group_by", "tags", "expected"),
+    [
+        ("song", {"artist": "A"}, None),
+        ("artist", {"artist": " The  BAND"}, "artist the band"),
+        ("artist", {"artist": "A", "albumartist": "Various Artists"}, "artist a"),
+        ("artist", {"artist": "A feat. B", "albumartist": "A"}, "artist a"),
+        ("artist", {}, None),
+        ("album", {"album": "Live", "albumartist": "A"}, "album live / a"),
+        ("album", {"artist": "A"}, None),
+        ("folder", {}, "folder jazz/album"),
+        ("table.csv", {}, "group 7"),
+    ],
+)
+def test_keys(group_by, tags, expected):
+    assert group_key("jazz/album/x.mp3", tags, group_by, {"jazz/album/x.mp3": "7"}) == expected
+
+
+def test_songs_right_in_the_genre_folder_are_their_own_groups():
+    assert group_key("jazz/x.mp3", {}, "folder", {}) is None
+
+
+def test_keys_and_links_both_join():
+    groups = joined_groups(["a", "b", "c", "d", "e"], ["X", None, "X", None, "Y"], [(1, 2), (3, 4)])
+    assert groups == ["X", "X", "X", "Y", "Y"]
+    assert joined_groups(["a", "b"], [None, None], []) == ["a", "b"]
+
+
+def test_a_table_is_checked(tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("path,group\njazz/x.mp3,7\n")
+    assert read_group_table(str(table)) == {"jazz/x.mp3": "7"}
+    table.write_text("file,artist\n")
+    with pytest.raises(UserError, match=r"columns \['file', 'artist'\]; expected 'path'"):
+        read_group_table(str(table))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_group_table(str(tmp_path / "none.csv"))
