@@ -91,7 +91,7 @@ class Clock:
 
 
 def make_sound(style: Style, rng: np.random.Generator) -> Sound:
-    levels = {part: style.levels.get(part, 0) + rng.normal(-20, 1.5) for part in PARTS}  # dB
+    levels = {part: style.levels.get(part, 0) + rng.normal(-20, 1) for part in PARTS}  # dB
     return Sound(
         voices={part: pick(lender(style, rng).voices[part], rng) for part in PARTS[1:]},
         pans={part: rng.uniform(-0.5, 0.5) for part in PARTS},

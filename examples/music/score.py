@@ -6,7 +6,7 @@ import numpy as np
 
 from music.styles import SCALES, STYLES, Style
 
-BORROWING = 0.08  # how often a genre lends a part to a song of another, or an instrument
+BORROWING = 0.05  # how often a genre lends a part to a song of another, or an instrument
 PARTS = ("drums", "bass", "chords", "lead")
 STEPS_PER_BEAT = 4  # patterns are written in sixteenth notes
 BASS_TONES = (0, 2, 4, 7)  # steps of the scale above the chord's root
