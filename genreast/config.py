@@ -148,6 +148,9 @@ class EvaluateArguments:
         "what a song's score is made of: its clips' mean log_probability or probability, or a vote",
         choices=["log_probability", "probability", "vote"],
     )
+    compare: str | None = option(
+        None, "evaluation folder of another model on the same songs: do the two differ?"
+    )
     calibrate: bool = option(True, "fit a temperature on the validation split, report its effect")
     batch_size: int = option(16, "clips a forward pass")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
@@ -438,24 +441,17 @@ def _apply_config(parser: SettingsParser, settings: type, path: Path) -> None:
 
 
 def own_settings(settings: Any) -> dict[str, Any]:
-    """The values of a settings object that are not the libraries' defaults or of this machine.
-
-    All of this project's own fields, and of the Trainer's options those that were changed.
-    """
-    inherited = {f.name: f for base in type(settings).__mro__[1:-1] for f in _fields(base)}
+    """The values of a settings object that say what it does: this project's own fields, and those
+    inherited from a library that differ from its defaults."""
+    own = inspect.get_annotations(type(settings))
+    plain = type(settings)(**{name: getattr(settings, name) for name in own})
     values = {}
     for item in dataclasses.fields(settings):
-        value = getattr(settings, item.name)
+        value, default = getattr(settings, item.name), getattr(plain, item.name)
         value = getattr(value, "value", value)  # the Trainer turns names into enums
-        default = inherited[item.name].default if item.name in inherited else dataclasses.MISSING
-        plain = isinstance(value, str | int | float | bool | list) or value is None
-        if plain and item.init and value != getattr(default, "value", default):
+        if item.name in own or (item.init and value != getattr(default, "value", default)):
             values[item.name] = value
     return values
-
-
-def _fields(cls: type) -> tuple[dataclasses.Field, ...]:
-    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
 
 
 def _flag_text(value: Any) -> str:

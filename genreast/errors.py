@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 
@@ -16,6 +17,8 @@ def run(main: Callable[[], int | None]) -> None:
     Only mistakes of the user are shortened to their message; a fault of this project keeps its
     traceback. Under `accelerate launch` the first process alone speaks.
     """
+    # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
+    warnings.filterwarnings("ignore", message="At least one mel filter")
     try:
         status = main()
     except UserError as error:

@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import warnings
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -66,7 +65,6 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="At least one mel filter")  # as in AST's own training
 
 
 @contextmanager

@@ -57,6 +57,8 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
         first = generator.permutation(len(self))  # which clips are rounded up must not recur
+        # Equal weights side by side: a class then gets its expected count, give or take one.
+        first = first[np.argsort(self.expected[first], kind="stable")]
         edges = np.cumsum(self.expected[first])
         marks = np.arange(len(self)) + generator.uniform()
         drawn = first[np.searchsorted(edges, marks * edges[-1] / len(self)).clip(max=len(self) - 1)]

@@ -1,0 +1,113 @@
+"""Sampling, class weights and losses, each against its formula."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from genreast.imbalance import (
+    ClassificationLoss,
+    EpochSampler,
+    class_counts,
+    class_weights,
+    sampling_weights,
+    soft_targets,
+)
+
+LABELS = [0] * 200 + [1] * 40 + [2] * 10
+COUNTS = np.array([200, 40, 10])
+
+
+def drawn(exponent: float, epoch: int = 0) -> list[int]:
+    sampler = EpochSampler(sampling_weights(LABELS, COUNTS, exponent), seed=3)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_exponent_0_is_a_permutation_and_another_each_epoch():
+    assert sorted(drawn(0)) == list(range(250))
+    assert drawn(0) != drawn(0, epoch=1)
+    assert drawn(0) == drawn(0)
+
+
+@given(exponent=st.floats(0, 1), epoch=st.integers(0, 50))
+@settings(max_examples=40, deadline=None)
+def test_class_counts_follow_the_share_to_the_power_1_minus_exponent(exponent, epoch):
+    share = COUNTS / COUNTS.sum()
+    expected = share ** (1 - exponent) / (share ** (1 - exponent)).sum() * 250
+    indices = drawn(exponent, epoch)
+    counts = np.bincount([LABELS[index] for index in indices], minlength=3)
+    assert len(indices) == 250
+    assert np.abs(counts - expected).max() <= 1
+    times = Counter(indices)
+    for label in range(3):
+        each = expected[label] / COUNTS[label]
+        # Each clip is drawn the floor or the ceiling of its expected count.
+        of_class = {times[index] for index in range(250) if LABELS[index] == label}
+        assert of_class <= {int(each), int(np.ceil(each)), round(each)}
+
+
+def test_counted_by_song_a_genre_of_long_songs_weighs_what_its_songs_do():
+    labels = [0] * 90 + [1] * 10
+    songs = [f"a{index // 30}" for index in range(90)] + [f"b{index}" for index in range(10)]
+    counts = class_counts(labels, songs, 2, "song")
+    assert counts.tolist() == [3, 10]
+    assert class_counts(labels, songs, 2).tolist() == [90, 10]
+    sampler = EpochSampler(sampling_weights(labels, counts, 1.0), seed=0)
+    assert abs(sum(labels[index] for index in sampler) - 50) <= 1
+
+
+def test_class_weights_follow_their_formulas_and_average_1_over_samples():
+    inverse, effective = (
+        class_weights(COUNTS, kind, beta=0.99).double() for kind in ("inverse", "effective")
+    )
+    assert inverse * COUNTS == pytest.approx(np.full(3, 250 / 3))
+    raw = (1 - 0.99) / (1 - 0.99 ** COUNTS.astype(float))  # Cui 2019, equation 2
+    np.testing.assert_allclose(effective / effective[0], raw / raw[0], rtol=1e-6)
+    for weights in (inverse, effective):
+        assert (weights * COUNTS).sum() / 250 == pytest.approx(1)
+    assert class_weights([5, 0, 5], "inverse").tolist() == [1, 0, 1]
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(16, 3, generator=generator) * 3, torch.arange(16) % 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_cross_entropy_is_torchs(batch, smoothing):
+    logits, labels = batch
+    loss = ClassificationLoss()(logits, soft_targets(labels, 3, smoothing))
+    expected = nn.functional.cross_entropy(
+        logits, labels, reduction="none", label_smoothing=smoothing
+    )
+    torch.testing.assert_close(loss, expected)
+    weights = class_weights(COUNTS, "inverse")
+    weighted = ClassificationLoss(weights=weights)(logits, soft_targets(labels, 3))
+    expected = nn.functional.cross_entropy(logits, labels, weights, reduction="none")
+    torch.testing.assert_close(weighted, expected)
+
+
+def test_focal_loss_is_lins_and_cross_entropy_at_gamma_0(batch):
+    logits, labels = batch
+    targets = soft_targets(labels, 3)
+    p = logits.softmax(-1)[torch.arange(16), labels]
+    torch.testing.assert_close(
+        ClassificationLoss("focal", gamma=2)(logits, targets), -((1 - p) ** 2) * p.log()
+    )
+    plain = ClassificationLoss()(logits, targets)
+    torch.testing.assert_close(ClassificationLoss("focal", gamma=0)(logits, targets), plain)
+
+
+def test_logit_adjustment_is_menons(batch):
+    logits, labels = batch
+    loss = ClassificationLoss("logit_adjusted", COUNTS, tau=1.5)(logits, soft_targets(labels, 3))
+    prior = torch.tensor(COUNTS / COUNTS.sum())
+    adjusted = logits + 1.5 * prior.log()
+    expected = nn.functional.cross_entropy(adjusted, labels, reduction="none")
+    torch.testing.assert_close(loss, expected.float(), atol=1e-5, rtol=1e-5)
