@@ -1,6 +1,7 @@
-"""Measure a trained model on a split: metrics of clips and songs, predictions, figures.
+"""Measure a trained model on a split: metrics of clips and songs, predictions, figures, a report.
 
     python evaluate_model.py models/demo --dataset data/processed --split test
+    python evaluate_model.py models/b --output_dir evaluation/b --compare evaluation/a
 
 Writes metrics.json, predictions.csv, songs.csv, figures and report.html to --output_dir, and prints
 the main scores. The exit status is 1 when a clip could not be read.
@@ -17,40 +18,52 @@ def main() -> int:
     args = parse(EvaluateArguments, __doc__)
 
     # Torch and transformers take seconds to import: the flags are checked first.
-    from genreast import checkpoint, evaluation, figures, summary
+    from genreast import checkpoint, comparison, evaluation, figures, png, report, summary
     from genreast.audiofolder import fingerprint, load_splits
     from genreast.inference import GenreClassifier
 
     splits = load_splits(args.dataset)
     split = evaluation.choose_split(splits, args.split, args.dataset)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    if args.compare:
+        comparison.read_songs(args.compare, classifier.labels)  # refused before the long work
 
+    # Hear and measure
     clips, unreadable = evaluation.hear_split(classifier, split, args.batch_size, args.split)
     songs = evaluation.songs_of(clips, args.pooling)
     metrics = evaluation.measure(clips, songs, args.pooling)
-    metrics["calibration"] = None
-    if args.calibrate and args.split != "validation" and len(splits.get("validation", ())):
-        held_out, _ = evaluation.hear_split(
-            classifier, splits["validation"], args.batch_size, "validation"
-        )
-        metrics["calibration"] = evaluation.calibrate(
-            (held_out, evaluation.songs_of(held_out, args.pooling)), (clips, songs), "validation"
-        )
     metrics |= {
+        "calibration": None,
+        "comparison": comparison.compare(songs, args.compare) if args.compare else None,
         "split": args.split,
         "pooling": args.pooling,
+        "precision": str(classifier.dtype).removeprefix("torch."),
         "dataset": args.dataset,
         "dataset_fingerprint": fingerprint(args.dataset),
         "model": args.model,
         "model_fingerprint": checkpoint.fingerprint(args.model),
         "unreadable": unreadable,
     }
+    if args.calibrate and args.split != "validation" and len(splits.get("validation", ())):
+        metrics["calibration"] = evaluation.calibrate(
+            classifier, splits["validation"], clips, songs, args.pooling, args.batch_size
+        )
 
+    # Write
     folder = Path(args.output_dir)
     evaluation.write(folder, metrics, clips, songs)
-    figures.save_all(folder, metrics, clips, songs)
+    shares = evaluation.training_shares(splits, classifier.labels)
+    drawn = figures.draw_all(metrics, clips, songs, shares)
+    images = {name: png.to_bytes(figure) for name, figure in drawn.items()}
+    for name, image in images.items():
+        png.write(image, folder / f"{name}.png")
+    names = report.song_names(args.dataset)
+    report.write(folder, metrics, songs, images, names, report.song_pictures(split))
+
     print(summary.table(metrics, classifier.labels))
-    print(f"results: {folder}", file=sys.stderr)
+    if metrics["comparison"]:
+        print(comparison.verdict(metrics["comparison"]))
+    print(f"report: {folder / report.REPORT_FILE}", file=sys.stderr)
     return int(bool(unreadable))
 
 

@@ -20,7 +20,7 @@ def main() -> int:
     from tqdm import tqdm
 
     from genreast import answers
-    from genreast.inference import GenreClassifier, log_mel_picture
+    from genreast.inference import GenreClassifier
 
     songs = answers.find_songs(args.songs)
     if args.timeline and len(songs) != 1:
@@ -42,10 +42,9 @@ def main() -> int:
         answers.save_embeddings(args.embeddings, answered)
         print(f"embeddings: {args.embeddings}", file=sys.stderr)
     if args.timeline and answered:
-        from genreast import figures
+        from genreast import timeline
 
-        picture = log_mel_picture(songs[0])
-        figures.save(figures.timeline(answered[0], picture, title=songs[0]), args.timeline)
+        timeline.save(answered[0], args.timeline)
         print(f"timeline: {args.timeline}", file=sys.stderr)
     return int(len(answered) < len(songs))
 

@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,14 +140,33 @@ def measure(clips: Scored, songs: Scored, pooling: Pooling) -> dict[str, Any]:
 
 
 def calibrate(
-    fitted: tuple[Scored, Scored], measured: tuple[Scored, Scored], split: str
+    classifier: GenreClassifier,
+    validation: datasets.Dataset,
+    clips: Scored,
+    songs: Scored,
+    pooling: Pooling,
+    batch_size: int,
 ) -> dict[str, Any]:
-    """Temperatures fitted on one split's (clips, songs), and what they do to another's."""
-    result: dict[str, Any] = {"fitted_on": split}
-    for level, there, here in zip(("clip", "song"), fitted, measured, strict=True):
+    """Temperatures fitted on the validation split, and what they do to the measured one."""
+    held_out, _ = hear_split(classifier, validation, batch_size, "validation")
+    pairs = {"clip": (held_out, clips), "song": (songs_of(held_out, pooling), songs)}
+    result: dict[str, Any] = {"fitted_on": "validation"}
+    for level, (there, here) in pairs.items():
         temperature = calibration.fit_temperature(there.logits, there.labels)
         result[level] = calibration.before_and_after(here.logits, here.labels, temperature)
     return result
+
+
+def training_shares(
+    splits: datasets.DatasetDict, label_names: Sequence[str]
+) -> dict[str, float] | None:
+    """Each genre's share of the training songs, where the dataset has a train split."""
+    if not len(splits.get("train", ())):
+        return None
+    names = splits["train"].features["label"].names
+    label_of_song = dict(zip(splits["train"]["song_id"], splits["train"]["label"], strict=True))
+    counts = Counter(names[label] for label in label_of_song.values())
+    return {name: counts[name] / counts.total() for name in label_names}
 
 
 def write(folder: Path, metrics: dict[str, Any], clips: Scored, songs: Scored) -> None:

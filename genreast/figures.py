@@ -1,24 +1,16 @@
-"""Figures: confusion matrices and a song's timeline, as PNG files."""
+"""The figures of an evaluation, as PNG files a paper can print."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from scipy.special import softmax
+from scipy.stats import spearmanr
 
-from genreast.inference import SongPrediction
-
-matplotlib.rcParams["font.family"] = "DejaVu Sans"
-DPI = 150
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a PNG; a reader never sees half of it."""
-    part = Path(f"{path}.part")
-    figure.savefig(part, dpi=DPI, format="png")
-    os.replace(part, path)
+from genreast.bootstrap import LEVEL
+from genreast.evaluation import Scored
+from genreast.metrics import CALIBRATION_BINS, confidence_bins
 
 
 def confusion_matrix(
@@ -85,69 +77,101 @@ def _matrix(
     return figure
 
 
-def timeline(
-    prediction: SongPrediction, log_mel: np.ndarray, most_genres: int = 6, title: str = ""
+def f1_against_share(
+    per_class: dict[str, dict], spans: dict[str, dict], shares: dict[str, float]
 ) -> Figure:
-    """Genre probabilities over a song's time above its log-mel picture (mel, columns).
+    """Does rarity hurt? Each genre's F1, with its interval, against its share of training songs.
 
-    Shows the genres that reach the highest probability anywhere; the rest are summed as `others`.
+    `per_class` and `spans` are metrics.json's, `shares` add up to 1.
     """
-    windows = np.exp(prediction.log_probabilities)
-    order = np.argsort(-windows.max(0), kind="stable")
-    shown = order[:most_genres] if len(order) > most_genres + 1 else order
-    shown = sorted(shown, key=lambda index: -windows[:, index].mean())
-    layers = [windows[:, index] for index in shown]
-    names = [prediction.labels[index] for index in shown]
-    if len(shown) < len(order):
-        layers.append(1 - np.sum(layers, axis=0))
-        names.append("others")
-    edges = _edges(prediction)
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    colours = [*matplotlib.colormaps["tab10"].colors[: len(shown)], "0.8"]
-    stacked = np.vstack([np.zeros(len(windows)), np.cumsum(layers, axis=0)])
-    for index, name in enumerate(names):
-        above.stairs(
-            stacked[index + 1],
-            edges,
-            baseline=stacked[index],
-            fill=True,
-            color=colours[index],
-            label=name,
+    names = [name for name in per_class if per_class[name]["support"] and shares.get(name)]
+    x = np.array([shares[name] for name in names])
+    y = np.array([per_class[name]["f1"] for name in names])
+    edges = [spans.get(name, {}).get("f1") or [f1, f1] for name, f1 in zip(names, y, strict=True)]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    low, high = np.array(edges).T.clip(0, 1)
+    axes.vlines(x, np.minimum(low, y), np.maximum(high, y), color="tab:blue", alpha=0.35)
+    axes.scatter(x, y, color="tab:blue", zorder=3)
+    for index in _worth_naming(x, y):
+        axes.annotate(
+            names[index], (x[index], y[index]), (5, 4), textcoords="offset points", fontsize=7.5
         )
-    above.set(ylim=(0, 1), ylabel="probability", title=title)
-    above.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    low, high = np.percentile(log_mel, [2, 99.8])
-    below.imshow(
-        log_mel,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=low,
-        vmax=high,
-        interpolation="nearest",
-        extent=(0, prediction.seconds, 0, log_mel.shape[0]),
-    )
-    below.set(xlim=(0, prediction.seconds), ylabel="mel band", xlabel="time")
-    below.xaxis.set_major_formatter(_clock_label)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(ylim=(-0.03, 1.05), xlabel="share of the training songs", ylabel="F1 on songs")
+    axes.set_title(_rarity(x, y), fontsize=10)
+    axes.grid(alpha=0.3)
     return figure
 
 
-def _edges(prediction: SongPrediction) -> np.ndarray:
-    """Where one window's verdict gives way to the next: halfway between their centres."""
-    centres = np.array(prediction.starts) + prediction.window_seconds / 2
-    halfway = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[0.0], halfway, [prediction.seconds]])
+def _worth_naming(x: np.ndarray, y: np.ndarray, room_for: int = 20) -> list[int]:
+    """The points to name: the worst, the rarest and the most common first, none atop another."""
+    order = [*np.argsort(y)[:6], *np.argsort(x)[:3], *np.argsort(-x)[:3]]
+    order += np.argsort(y).tolist()
+    width = np.log(x.max() / x.min()) or 1.0
+    places = np.column_stack([np.log(x) / width / 0.14, y / 0.035])  # in names' widths and heights
+    chosen: list[int] = []
+    for index in map(int, order):
+        if len(chosen) < room_for and all(
+            np.abs(places[index] - places[other]).max() >= 1 for other in chosen
+        ):
+            chosen.append(index)
+    return chosen
 
 
-def _clock_label(seconds: float, _position=None) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    clock = f"{rest // 60:02}:{rest % 60:02}"
-    return f"{hours}:{clock}" if hours else clock.removeprefix("0")
+def _rarity(shares: np.ndarray, f1: np.ndarray) -> str:
+    bars = f"bars: {100 * LEVEL:g} % intervals"
+    if len(shares) < 3 or len(set(shares)) < 2 or len(set(f1)) < 2:
+        return bars
+    found = spearmanr(shares, f1)
+    rank = f"{found.statistic:+.2f} (p = {found.pvalue:.2g})"
+    return f"rank correlation of share and F1: {rank}; {bars}"
 
 
-def save_all(folder: str | Path, metrics: dict, clips, songs) -> None:
-    """Every figure of an evaluation into its folder."""
+def reliability(scored: dict[str, Scored], temperatures: dict[str, float]) -> Figure:
+    """Accuracy against confidence, a panel for clips and one for songs, over a histogram.
+
+    `scored` and `temperatures` are keyed by what a panel shows; one without a temperature shows
+    the model as it is.
+    """
+    figure = Figure(figsize=(4.4 * len(scored), 5), layout="constrained")
+    panels = figure.subplots(2, len(scored), height_ratios=[3, 1], squeeze=False, sharex=True)
+    for column, (unit, each) in enumerate(scored.items()):
+        above, below = panels[:, column]
+        above.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+        lines = {"as trained": 1.0}
+        if unit in temperatures:
+            lines[f"temperature {temperatures[unit]:.2f}"] = temperatures[unit]
+        for style, (name, temperature) in zip(("o-", "s:"), lines.items(), strict=False):
+            confidence, accuracy = _reliability_line(each, temperature)
+            above.plot(confidence, accuracy, style, markersize=4, label=name)
+        above.set(xlim=(0, 1), ylim=(0, 1), title=unit)
+        above.grid(alpha=0.3)
+        above.legend(loc="lower right", fontsize=8)
+        edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+        below.hist(each.probabilities.max(1), bins=edges, color="tab:blue", alpha=0.6)
+        below.set(xlabel="confidence")
+    panels[0, 0].set_ylabel("accuracy")
+    panels[1, 0].set_ylabel("count")
+    return figure
+
+
+def _reliability_line(scored: Scored, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean confidence and accuracy of the bins that hold anything."""
+    confidences = softmax(scored.logits / temperature, axis=1).max(1)
+    bins = confidence_bins(confidences)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    filled = counts > 0
+    correct = np.bincount(bins, scored.predictions == scored.labels, CALIBRATION_BINS)
+    total = np.bincount(bins, confidences, CALIBRATION_BINS)
+    return total[filled] / counts[filled], correct[filled] / counts[filled]
+
+
+def draw_all(metrics: dict, clips: Scored, songs: Scored, shares: dict[str, float] | None) -> dict:
+    """Every figure of an evaluation by its file's name; `shares` are of the training songs."""
     names = songs.label_names
     drawn = {
         "confusion_matrix": confusion_matrix(songs.labels, songs.predictions, names),
@@ -155,5 +179,10 @@ def save_all(folder: str | Path, metrics: dict, clips, songs) -> None:
             songs.labels, songs.predictions, names
         ),
     }
-    for name, figure in drawn.items():
-        save(figure, Path(folder) / f"{name}.png")
+    if shares:
+        spans = metrics["confidence_intervals"]["song"].get("per_class", {})
+        drawn["f1_against_share"] = f1_against_share(metrics["song"]["per_class"], spans, shares)
+    found = metrics["calibration"]
+    temperatures = {f"{level}s": found[level]["temperature"] for level in ("clip", "song") if found}
+    drawn["reliability"] = reliability({"clips": clips, "songs": songs}, temperatures)
+    return drawn

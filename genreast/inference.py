@@ -22,10 +22,9 @@ from genreast.audio import (
     FRAME_SHIFT,
     SAMPLING_RATE,
     AudioError,
-    stream_audio,
 )
 from genreast.errors import UserError
-from genreast.features import LogMel, log_mel, pad_batch
+from genreast.features import LogMel, pad_batch
 from genreast.precision import choose
 from genreast.windows import Cut, Source, read_songs
 
@@ -198,27 +197,6 @@ class _Hearing:
     @property
     def done(self) -> bool:
         return len(self.rows) == self.expected
-
-
-def log_mel_picture(song: str | Path, columns: int = 1200) -> np.ndarray:
-    """A song's log-mel as a picture (mel, ≤ columns), each column the mean over its time.
-
-    The song is streamed: ten hours need no more memory than a minute.
-    """
-    step = FRAME_SHIFT * 10  # 0.1 s a column at first
-    parts = []
-    for block in stream_audio(song, block_seconds=60):
-        if len(block) < FRAME_LENGTH:
-            break
-        frames = log_mel(torch.from_numpy(block.copy())[None], dtype=torch.float32)
-        parts.append(_shrink(frames[0], max(1, len(block) // step)))
-    picture = torch.cat(parts)
-    return _shrink(picture, min(columns, len(picture))).T.numpy()
-
-
-def _shrink(frames: torch.Tensor, length: int) -> torch.Tensor:
-    """Mean-pool (frames, mel) to (length, mel)."""
-    return torch.nn.functional.adaptive_avg_pool1d(frames.T[None], length)[0].T
 
 
 def best_device() -> str:

@@ -1,6 +1,6 @@
 """An evaluation in a few lines of text, for the terminal."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 SCORES = {  # key in metrics.json: how people read it
     "accuracy": "accuracy",
@@ -14,18 +14,40 @@ SCORES = {  # key in metrics.json: how people read it
 }
 
 
+class Row(NamedTuple):
+    """One score as text: its name, clips, songs, and the songs' 95 % interval."""
+
+    name: str
+    clips: str
+    songs: str
+    interval: str
+
+
+def rows(metrics: dict[str, Any]) -> list[Row]:
+    """The main scores of an evaluation."""
+    spans = metrics["confidence_intervals"]["song"]
+    return [
+        Row(
+            name,
+            number(metrics["clip"][key]),
+            number(metrics["song"][key]),
+            interval(spans.get(key)),
+        )
+        for key, name in SCORES.items()
+    ]
+
+
 def table(metrics: dict[str, Any], label_names: list[str]) -> str:
     """The main scores of clips and songs, with the songs' 95 % intervals."""
     clip, song = metrics["clip"], metrics["song"]
-    spans = metrics["confidence_intervals"]["song"]
     lines = [
         f"{metrics['split']} split: {clip['count']} clips of {song['count']} songs, "
         f"{len(label_names)} genres",
         f"{'':<24}{'clips':>8}{'songs':>8}   95 % interval, songs",
     ]
-    for key, name in SCORES.items():
-        span = f"   {spans[key][0]:.3f} to {spans[key][1]:.3f}" if spans.get(key) else ""
-        lines.append(f"{name:<24}{number(clip[key]):>8}{number(song[key]):>8}{span}")
+    for row in rows(metrics):
+        line = f"{row.name:<24}{row.clips:>8}{row.songs:>8}   {row.interval}"
+        lines.append(line.rstrip())
     if metrics["calibration"]:
         found = metrics["calibration"]["song"]
         lines.append(
@@ -33,8 +55,13 @@ def table(metrics: dict[str, Any], label_names: list[str]) -> str:
             f"calibration error from {found['before']['ece']:.3f} to {found['after']['ece']:.3f}"
         )
     if metrics["unreadable"]:
-        lines.append(f"{len(metrics['unreadable'])} clips could not be read")
+        lines.append(f"clips that could not be read: {len(metrics['unreadable'])}")
     return "\n".join(lines)
+
+
+def interval(span: list[float] | None) -> str:
+    """Two bounds of three digits each, or nothing."""
+    return "" if span is None else f"{span[0]:.3f} to {span[1]:.3f}"
 
 
 def number(value: float | None) -> str:

@@ -175,7 +175,7 @@ def test_an_unreadable_clip_is_named_counted_and_told_by_the_exit_status(
     out = tmp_path / "out"
     arguments = ["--dataset", broken, "--output_dir", out, "--no_calibrate"]
     status, printed, errors = evaluate_model(tiny_model, *arguments)
-    assert status == 1 and "song4_1.flac" in errors and "1 clip" in printed
+    assert status == 1 and "song4_1.flac" in errors and "not be read: 1" in printed
     metrics = json.loads((out / "metrics.json").read_text())
     assert list(metrics["unreadable"]) == ["song4_1.flac"] and metrics["clip"]["count"] == 17
     assert metrics["calibration"] is None

@@ -1,0 +1,191 @@
+"""report.html: an evaluation on one self-contained page, with the most confident mistakes."""
+
+import base64
+import contextlib
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
+
+from genreast import comparison, png, summary
+from genreast.audio import FRAME_LENGTH, AudioError, load_audio
+from genreast.evaluation import Scored
+from genreast.timeline import log_mel_picture
+
+REPORT_FILE = "report.html"
+MOST_MISTAKES = 12
+CAPTIONS = {
+    "confusion_matrix": "Songs of each true genre (rows) by predicted genre (columns), counted.",
+    "confusion_matrix_normalised": "The same in percent of the true genre's songs.",
+    "f1_against_share": "Does rarity hurt? F1 of each genre against its share of training songs.",
+    "reliability": "How often the model is right when it says it is this sure.",
+}
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1a1a1a; background: #fff; }
+h1 { font-size: 1.6rem; margin-bottom: 0.2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; } th, td { padding: 0.25rem 0.8rem; text-align: right; }
+th { border-bottom: 2px solid #999; font-weight: 600; } td { border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child, .text { text-align: left; }
+figure { margin: 1rem 0 2rem; } img { max-width: 100%; } figcaption, .note { color: #555; }
+td img { display: block; width: 18rem; height: 3.4rem; }
+pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } .wide { overflow-x: auto; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p class="note">{{ about }}</p>
+<h2>Scores</h2>
+<table>
+<tr><th></th><th>clips</th><th>songs</th><th>95 % interval, songs</th></tr>
+{% for row in scores %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<p class="note">{{ unit }}</p>
+{% if verdict %}<h2>Against another model</h2>
+<pre>{{ verdict }}</pre>
+{% endif %}<h2>Genres</h2>
+<div class="wide"><table>
+<tr><th>genre</th><th>songs</th><th>precision</th><th>recall</th><th>F1</th><th>95 % interval</th>
+<th>average precision</th></tr>
+{% for row in genres %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+<h2>Figures</h2>
+{% for figure in figures %}<figure><img src="{{ figure.data }}" alt="{{ figure.caption }}">
+<figcaption>{{ figure.caption }}</figcaption></figure>
+{% endfor %}<h2>The most confident mistakes</h2>
+{% if mistakes %}<div class="wide"><table>
+<tr><th>song</th><th class="text">true genre</th><th class="text">predicted</th><th>confidence</th>
+<th class="text">log-mel of its clips</th></tr>
+{% for row in mistakes %}<tr><td>{{ row.song }}</td><td class="text">{{ row.label }}</td>
+<td class="text">{{ row.prediction }}</td><td>{{ row.confidence }}</td>
+<td>{% if row.data %}<img src="{{ row.data }}" alt="log-mel of {{ row.song }}">{% endif %}</td></tr>
+{% endfor %}</table></div>
+{% else %}<p>No song of this split is judged wrongly.</p>
+{% endif %}</body>
+</html>
+"""
+
+
+def write(
+    folder: Path,
+    metrics: dict[str, Any],
+    songs: Scored,
+    figures: dict[str, bytes],
+    names: dict[str, str],
+    picture: Callable[[str], np.ndarray | None],
+) -> None:
+    """Write report.html. `names` are the songs' names by id; `picture(song_id)` is a song's
+    log-mel picture (mel, columns), or None where its sound is not at hand."""
+    spans = metrics["confidence_intervals"]["song"]
+    page = Environment(autoescape=True).from_string(PAGE)
+    html = page.render(
+        title=f"{Path(metrics['model']).name} on the {metrics['split']} split",
+        about=f"{metrics['clip']['count']} clips of {metrics['song']['count']} songs from "
+        f"{metrics['dataset']}; model sha256 {metrics['model_fingerprint'][:12]}.",
+        unit="Intervals are drawn by bootstrap over what the dataset was split by. A song is "
+        f"pooled from its clips by {metrics['pooling'].replace('_', ' ')}.",
+        scores=summary.rows(metrics),
+        verdict=comparison.verdict(metrics["comparison"]) if metrics.get("comparison") else "",
+        genres=_genre_rows(metrics["song"]["per_class"], spans.get("per_class", {})),
+        figures=[
+            {"caption": CAPTIONS.get(name, name), "data": _data_uri(content)}
+            for name, content in figures.items()
+        ],
+        mistakes=[
+            {
+                "song": names.get(songs.names[row], songs.names[row]),
+                "label": songs.label_names[songs.labels[row]],
+                "prediction": songs.label_names[songs.predictions[row]],
+                "confidence": f"{songs.probabilities[row].max():.3f}",
+                "data": _strip(picture(songs.names[row])),
+            }
+            for row in confident_mistakes(songs)
+        ],
+    )
+    part = folder / f"{REPORT_FILE}.part"
+    part.write_text(html, encoding="utf-8")
+    os.replace(part, folder / REPORT_FILE)
+
+
+def confident_mistakes(songs: Scored, most: int = MOST_MISTAKES) -> list[int]:
+    """Rows of the songs judged wrongly, the surest first."""
+    wrong = np.flatnonzero(songs.predictions != songs.labels)
+    confidence = songs.probabilities.max(1)
+    return wrong[np.argsort(-confidence[wrong], kind="stable")][:most].tolist()
+
+
+def song_names(dataset: str | Path) -> dict[str, str]:
+    """Each song's path in the raw folder by its id, where the dataset's songs.csv tells it."""
+    path = Path(dataset) / "songs.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("song_id") and row.get("path")]
+    return {
+        row["song_id"]: row["path"].encode(errors="replace").decode(errors="replace")
+        for row in rows
+    }
+
+
+def song_pictures(
+    split: datasets.Dataset, most_clips: int = 12
+) -> Callable[[str], np.ndarray | None]:
+    """A function from a song's id to the log-mel picture of its first clips in a row."""
+    rows_of: dict[str, list[int]] = {}
+    for row, song_id in enumerate(split["song_id"]):
+        rows_of.setdefault(song_id, []).append(row)
+
+    def picture(song_id: str) -> np.ndarray | None:
+        blocks = []
+        for row in rows_of[song_id][:most_clips]:
+            source = split[row]["audio"]
+            with contextlib.suppress(AudioError):
+                blocks.append(load_audio(source["bytes"] or source["path"]))
+        blocks = [block for block in blocks if len(block) >= FRAME_LENGTH]
+        return log_mel_picture(blocks, columns=480) if blocks else None
+
+    return picture
+
+
+def _genre_rows(per_class: dict[str, dict], spans: dict[str, dict]) -> list[list[str]]:
+    rows = []
+    for name, scores in per_class.items():
+        span = spans.get(name, {}).get("f1")
+        rows.append(
+            [
+                name,
+                str(scores["support"]),
+                *(summary.number(scores[key]) for key in ("precision", "recall", "f1")),
+                summary.interval(span),
+                summary.number(scores["average_precision"]),
+            ]
+        )
+    return rows
+
+
+def _strip(picture: np.ndarray | None) -> str:
+    """A log-mel picture without axes, as a data URI."""
+    if picture is None:
+        return ""
+    figure = Figure(figsize=(6, 1.1))
+    axes = figure.add_axes((0, 0, 1, 1))
+    low, high = np.percentile(picture, [2, 99.8])
+    axes.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high)
+    axes.set_axis_off()
+    return _data_uri(png.to_bytes(figure, dpi=80))
+
+
+def _data_uri(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()

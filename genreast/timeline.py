@@ -1,0 +1,103 @@
+"""A song's genres over time, above its log-mel picture."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from genreast import png
+from genreast.audio import FRAME_LENGTH, FRAME_SHIFT, stream_audio
+from genreast.features import log_mel
+from genreast.inference import SongPrediction
+
+
+def save(prediction: SongPrediction, path: str) -> None:
+    """Draw the timeline of a predicted song file into a PNG."""
+    picture = log_mel_picture(stream_audio(prediction.song))
+    figure = draw(prediction, picture, title=Path(prediction.song).name)
+    png.write(png.to_bytes(figure), path)
+
+
+def draw(
+    prediction: SongPrediction, picture: np.ndarray, most_genres: int = 6, title: str = ""
+) -> Figure:
+    """Genre probabilities over a song's time above its log-mel picture (mel, columns).
+
+    Shows the genres that reach the highest probability anywhere; the rest are summed as `others`.
+    """
+    windows = np.exp(prediction.log_probabilities)
+    order = np.argsort(-windows.max(0), kind="stable")
+    shown = order[:most_genres] if len(order) > most_genres + 1 else order
+    shown = sorted(shown, key=lambda index: -windows[:, index].mean())
+    layers = [windows[:, index] for index in shown]
+    names = [prediction.labels[index] for index in shown]
+    if len(shown) < len(order):
+        layers.append(1 - np.sum(layers, axis=0))
+        names.append("others")
+    edges = _edges(prediction)
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    colours = [*matplotlib.colormaps["tab10"].colors[: len(shown)], "0.8"]
+    stacked = np.vstack([np.zeros(len(windows)), np.cumsum(layers, axis=0)])
+    for index, name in enumerate(names):
+        above.stairs(
+            stacked[index + 1],
+            edges,
+            baseline=stacked[index],
+            fill=True,
+            color=colours[index],
+            label=name,
+        )
+    above.set(ylim=(0, 1), ylabel="probability", title=title)
+    above.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    low, high = np.percentile(picture, [2, 99.8])
+    below.imshow(
+        picture,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=low,
+        vmax=high,
+        interpolation="nearest",
+        extent=(0, prediction.seconds, 0, picture.shape[0]),
+    )
+    below.set(xlim=(0, prediction.seconds), ylabel="mel band", xlabel="time")
+    below.xaxis.set_major_formatter(_clock_label)
+    return figure
+
+
+def _edges(prediction: SongPrediction) -> np.ndarray:
+    """Where one window's verdict gives way to the next: halfway between their centres."""
+    centres = np.array(prediction.starts) + prediction.window_seconds / 2
+    halfway = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[0.0], halfway, [prediction.seconds]])
+
+
+def _clock_label(seconds: float, _position=None) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    clock = f"{rest // 60:02}:{rest % 60:02}"
+    return f"{hours}:{clock}" if hours else clock.removeprefix("0")
+
+
+def log_mel_picture(blocks: Iterable[np.ndarray], columns: int = 1200) -> np.ndarray:
+    """Blocks of sound as one picture (mel, ≤ columns), each column the mean over its time.
+
+    Of `stream_audio(song)`, ten hours need no more memory than a minute.
+    """
+    step = FRAME_SHIFT * 10  # 0.1 s a column at first
+    parts = []
+    for block in blocks:
+        if len(block) < FRAME_LENGTH:
+            continue
+        frames = log_mel(torch.from_numpy(block.copy())[None], dtype=torch.float32)
+        parts.append(_shrink(frames[0], max(1, len(block) // step)))
+    picture = torch.cat(parts)
+    return _shrink(picture, min(columns, len(picture))).T.numpy()
+
+
+def _shrink(frames: torch.Tensor, length: int) -> torch.Tensor:
+    """Mean-pool (frames, mel) to (length, mel)."""
+    return torch.nn.functional.adaptive_avg_pool1d(frames.T[None], length)[0].T

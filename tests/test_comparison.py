@@ -1,0 +1,87 @@
+"""Two evaluations of the same songs: the tests find a difference, and none where there is none."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from genreast import comparison, evaluation
+from genreast.errors import UserError
+from genreast.evaluation import Scored
+from genreast.metrics import score
+
+NAMES = ["rock", "jazz", "disco"]
+
+
+def made(seed: int, strength: float, count: int = 90) -> Scored:
+    labels = np.arange(count) % 3
+    noise = np.random.default_rng(seed).normal(size=(count, 3))
+    return Scored(
+        names=[f"song{row}" for row in range(count)],
+        logits=noise + strength * np.eye(3)[labels],
+        labels=labels,
+        groups=[f"artist{row // 2}" for row in range(count)],
+        label_names=NAMES,
+    )
+
+
+def written(folder, scored: Scored):
+    evaluation.write(folder, {"model": "models/other"}, scored, scored)
+    return folder
+
+
+def test_a_better_model_is_found_better_and_the_other_way_round_worse(tmp_path):
+    strong, weak = made(0, 4.0), made(1, 0.5)
+    result = comparison.compare(strong, written(tmp_path / "weak", weak))
+    change = result["differences"]["macro_f1"]
+    expected = [score(each.logits, each.labels, NAMES)["macro_f1"] for each in (strong, weak)]
+    assert change["difference"] == pytest.approx(expected[0] - expected[1])
+    assert change["interval"][0] > 0 and result["mcnemar"]["p_value"] < 0.01
+    assert "is better" in comparison.verdict(result)
+    back = comparison.compare(weak, written(tmp_path / "strong", strong))
+    assert "is worse" in comparison.verdict(back)
+    assert back["differences"]["accuracy"]["difference"] == pytest.approx(
+        -result["differences"]["accuracy"]["difference"]
+    )
+    assert result["other_model"] == "models/other"
+
+
+def test_a_model_does_not_differ_from_itself_nor_from_its_like(tmp_path):
+    model = made(0, 1.0)
+    same = comparison.compare(model, written(tmp_path / "same", model))
+    assert same["differences"]["accuracy"] == {"difference": 0, "interval": [0, 0]}
+    assert same["mcnemar"]["p_value"] == 1
+    like = comparison.compare(model, written(tmp_path / "like", made(7, 1.0)))
+    assert "no difference" in comparison.verdict(like)
+
+
+def test_mcnemar_is_the_exact_binomial():
+    assert comparison.mcnemar(2, 9)["p_value"] == pytest.approx(2 * binom.cdf(2, 11, 0.5))
+
+
+def test_columns_in_another_order_and_songs_missing_there_still_match(tmp_path):
+    model = made(0, 1.0)
+    order = [2, 0, 1]
+    other = Scored(
+        names=model.names[:60],
+        logits=model.logits[:60][:, order],
+        labels=np.array([order.index(label) for label in model.labels[:60]]),
+        groups=model.groups[:60],
+        label_names=[NAMES[index] for index in order],
+    )
+    result = comparison.compare(model, written(tmp_path / "other", other))
+    assert result["songs"] == 60 and result["songs_of_one_only"] == 30
+    assert result["differences"]["accuracy"]["difference"] == 0
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    model = made(0, 1.0)
+    with pytest.raises(UserError, match="is no evaluation"):
+        comparison.compare(model, tmp_path)
+    stranger = made(0, 1.0)
+    stranger.names = [f"other{row}" for row in range(90)]
+    with pytest.raises(UserError, match="shares no song"):
+        comparison.compare(model, written(tmp_path / "stranger", stranger))
+    polka = made(0, 1.0)
+    polka.label_names = ["rock", "jazz", "polka"]
+    with pytest.raises(UserError, match="other genres"):
+        comparison.compare(model, written(tmp_path / "polka", polka))

@@ -1,0 +1,134 @@
+"""Figures are drawn at any number of genres, and the page holds all it shows."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genreast import evaluation, figures, png, report, timeline
+from genreast.evaluation import Scored
+from genreast.inference import SongPrediction
+
+
+def made(classes: int, count: int = 400) -> Scored:
+    generator = np.random.default_rng(classes)
+    labels = np.concatenate([np.arange(classes), generator.integers(0, classes, count - classes)])
+    return Scored(
+        names=[f"song-{row}" for row in range(count)],
+        logits=generator.normal(size=(count, classes)) + 3 * np.eye(classes)[labels],
+        labels=labels,
+        groups=[str(row // 2) for row in range(count)],
+        label_names=[f"genre <{index}>" for index in range(classes)],
+        columns={"song_id": [f"song-{row}" for row in range(count)]},
+    )
+
+
+@pytest.fixture(scope="module", params=[2, 15, 50])
+def measured(request):
+    songs = made(request.param)
+    metrics = evaluation.measure(songs, songs, "log_probability")
+    scaled = {"temperature": 1.4}
+    metrics |= {"calibration": {"clip": scaled, "song": scaled}, "split": "test"}
+    shares = {name: (1 + index) / 1275 for index, name in enumerate(songs.label_names)}
+    return metrics, songs, figures.draw_all(metrics, songs, songs, shares)
+
+
+def test_matrix_shows_every_count_once_in_its_cell(measured):
+    _, songs, drawn = measured
+    for name, scale in (("confusion_matrix", None), ("confusion_matrix_normalised", 100)):
+        axes = drawn[name].axes[0]
+        shown = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}
+        expected = {}
+        for label, prediction in zip(songs.labels, songs.predictions, strict=True):
+            cell = (prediction, label)
+            expected[cell] = expected.get(cell, 0) + 1
+        support = np.bincount(songs.labels)
+        if scale:
+            expected = {cell: round(100 * n / support[cell[1]]) for cell, n in expected.items()}
+        assert {cell: int(text) for cell, text in shown.items()} == expected
+
+
+def test_text_of_a_matrix_fits_its_cell_and_no_label_runs_into_the_next(measured):
+    figure = measured[2]["confusion_matrix_normalised"]
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    cell = axes.transData.transform([(1, 0), (0, 0)])
+    width = abs(cell[0][0] - cell[1][0])
+    assert max(text.get_window_extent().width for text in axes.texts) < width
+    for tick in axes.get_yticklabels():
+        assert tick.get_window_extent().height < width * 1.05
+
+
+def test_reliability_points_are_the_means_of_their_bins(measured):
+    _, songs, drawn = measured
+    confidence, accuracy = drawn["reliability"].axes[0].lines[1].get_data()
+    confidences = songs.probabilities.max(1)
+    right = songs.predictions == songs.labels
+    top = confidences > np.floor(15 * confidences.max()) / 15
+    assert confidence[-1] == pytest.approx(confidences[top].mean())
+    assert accuracy[-1] == pytest.approx(right[top].mean())
+
+
+def test_f1_is_drawn_against_the_share(measured):
+    metrics, songs, drawn = measured
+    points = drawn["f1_against_share"].axes[0].collections[1].get_offsets()
+    for (share, f1), name in zip(points, songs.label_names, strict=True):
+        assert share == pytest.approx((1 + songs.label_names.index(name)) / 1275)
+        assert f1 == pytest.approx(metrics["song"]["per_class"][name]["f1"])
+
+
+def test_page_is_whole_and_safe(measured, tmp_path):
+    metrics, songs, drawn = measured
+    metrics = metrics | {
+        "model": "models/<b>mine",
+        "dataset": "data",
+        "model_fingerprint": "0" * 64,
+        "pooling": "log_probability",
+    }
+    images = {name: png.to_bytes(figure, dpi=40) for name, figure in drawn.items()}
+    names = {"song-1": "jazz/<script>alert(1)</script>.mp3"}
+    seen = []
+
+    def picture(song_id):
+        seen.append(song_id)
+        return np.random.default_rng(0).normal(size=(128, 200))
+
+    report.write(tmp_path, metrics, songs, images, names, picture)
+    html = (tmp_path / "report.html").read_text()
+    assert "<script" not in html and "<b>mine" not in html and "genre &lt;0&gt;" in html
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', html)
+    assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert len(sources) == len(images) + len(seen)
+    rows = report.confident_mistakes(songs)
+    assert [songs.names[row] for row in rows] == seen
+    assert all(songs.labels[row] != songs.predictions[row] for row in rows)
+    confidence = [songs.probabilities[row].max() for row in rows]
+    assert confidence == sorted(confidence, reverse=True)
+
+
+def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(12), 5)
+    prediction = SongPrediction(
+        song="song.mp3",
+        labels=[f"genre {index}" for index in range(12)],
+        seconds=47.0,
+        starts=[0, 10, 20, 30, 37],
+        log_probabilities=np.log(probabilities),
+    )
+    figure = timeline.draw(prediction, generator.normal(size=(128, 300)))
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len(names) == 7 and names[-1] == "others"
+    top = figure.axes[0].patches[-1].get_data()
+    assert top.values == pytest.approx(np.ones(5))
+    assert top.edges == pytest.approx([0, 10, 20, 30, 38.5, 47])
+    png.write(png.to_bytes(figure), tmp_path / "timeline.png")
+    assert Image.open(tmp_path / "timeline.png").format == "PNG"
+
+
+def test_picture_of_sound_is_bounded_whatever_its_length():
+    sound = np.random.default_rng(0).normal(0, 0.1, 16_000 * 90).astype(np.float32)
+    blocks = np.split(sound, [16_000 * 60])
+    assert timeline.log_mel_picture(blocks, columns=500).shape == (128, 500)
+    assert timeline.log_mel_picture([sound[:16_000]], columns=500).shape == (128, 10)
