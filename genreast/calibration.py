@@ -11,23 +11,32 @@ from genreast.metrics import expected_calibration_error, log_loss
 TEMPERATURES = (0.05, 20.0)  # beyond these a model is useless or a split is too small
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The T whose logits / T have the least log loss; it changes no prediction."""
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """The T whose logits / T have the least log loss; it changes no prediction.
+
+    None where there is no such T: of a few songs all judged rightly, surer is ever better.
+    """
+    if (logits.argmax(1) == labels).all():
+        return None
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(
         lambda exponent: log_loss(logits / np.exp(exponent), labels),
         bounds=(low, high),
         method="bounded",
     )
+    if min(found.x - low, high - found.x) < 0.05:
+        return None
     return float(np.exp(found.x))
 
 
-def before_and_after(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, Any]:
+def before_and_after(
+    logits: np.ndarray, labels: np.ndarray, temperature: float | None
+) -> dict[str, Any]:
     """Calibration error and log loss as the model is, and with its logits divided by T."""
     return {
         "temperature": temperature,
         "before": _calibration(logits, labels),
-        "after": _calibration(logits / temperature, labels),
+        "after": _calibration(logits / temperature, labels) if temperature else None,
     }
 
 

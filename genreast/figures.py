@@ -101,6 +101,7 @@ def f1_against_share(
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12)
     axes.set(ylim=(-0.03, 1.05), xlabel="share of the training songs", ylabel="F1 on songs")
     axes.set_title(_rarity(x, y), fontsize=10)
     axes.grid(alpha=0.3)
@@ -183,6 +184,10 @@ def draw_all(metrics: dict, clips: Scored, songs: Scored, shares: dict[str, floa
         spans = metrics["confidence_intervals"]["song"].get("per_class", {})
         drawn["f1_against_share"] = f1_against_share(metrics["song"]["per_class"], spans, shares)
     found = metrics["calibration"]
-    temperatures = {f"{level}s": found[level]["temperature"] for level in ("clip", "song") if found}
+    temperatures = {
+        f"{level}s": found[level]["temperature"]
+        for level in ("clip", "song")
+        if found and found[level]["temperature"]
+    }
     drawn["reliability"] = reliability({"clips": clips, "songs": songs}, temperatures)
     return drawn

@@ -48,15 +48,22 @@ def table(metrics: dict[str, Any], label_names: list[str]) -> str:
     for row in rows(metrics):
         line = f"{row.name:<24}{row.clips:>8}{row.songs:>8}   {row.interval}"
         lines.append(line.rstrip())
-    if metrics["calibration"]:
-        found = metrics["calibration"]["song"]
-        lines.append(
-            f"temperature {found['temperature']:.2f}, fitted on validation, takes the songs' "
-            f"calibration error from {found['before']['ece']:.3f} to {found['after']['ece']:.3f}"
-        )
+    lines += _calibration(metrics["calibration"])
     if metrics["unreadable"]:
         lines.append(f"clips that could not be read: {len(metrics['unreadable'])}")
     return "\n".join(lines)
+
+
+def _calibration(found: dict[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    song = found["song"]
+    if not song["after"]:
+        return ["no temperature: the validation split has too few songs judged wrongly"]
+    return [
+        f"temperature {song['temperature']:.2f}, fitted on validation, takes the songs' "
+        f"calibration error from {song['before']['ece']:.3f} to {song['after']['ece']:.3f}"
+    ]
 
 
 def interval(span: list[float] | None) -> str:

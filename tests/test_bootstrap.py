@@ -78,3 +78,10 @@ def test_temperature_is_found_again(temperature):
     result = calibration.before_and_after(overconfident, labels, found)
     assert result["after"]["log_loss"] <= result["before"]["log_loss"] + 1e-9
     assert result["after"]["ece"] < 0.02
+
+
+def test_no_temperature_where_every_answer_is_right():
+    logits, labels = np.eye(4)[[0, 1, 2]] * 2, np.array([0, 1, 2])
+    assert calibration.fit_temperature(logits, labels) is None
+    result = calibration.before_and_after(logits, labels, None)
+    assert result["after"] is None and result["before"]["ece"] > 0
