@@ -18,20 +18,19 @@ def main() -> int:
 
     # 1. Find every file and the genres; take up what a stopped run left
     library = scan(args.raw_dir)
-    work = WorkFolder(args)
-    if finished := work.open(args.update):
-        print(finished)
-        return 0
+    with WorkFolder(args) as work:
+        if finished := work.open(args.update):
+            print(finished)
+            return 0
 
-    # 2. Decode each song once, in parallel: clips, statistics, fingerprint
-    records = cut_songs(library, work, args)
+        # 2. Decode each song once, in parallel: clips, statistics, fingerprint
+        records = cut_songs(library, work, args)
 
-    # 3. Find copies, group the songs, split by group
-    rows = describe(library, records, work, args)
+        # 3. Find copies, group the songs, split by group
+        rows = describe(library, records, work, args)
 
-    # 4. Write the dataset aside, read it back, and give it its name
-    print(write_dataset(rows, records, library, work, args))
-    work.close()
+        # 4. Write the dataset aside, read it back, and give it its name
+        print(write_dataset(rows, records, library, work, args))
     return 1 if args.strict and left_out(rows) else 0
 
 

@@ -36,7 +36,10 @@ def cut_settings(args: PrepareArguments) -> CutSettings:
 
 
 class WorkFolder:
-    """A dataset in the making, held by one run at a time."""
+    """A dataset in the making, held by one run at a time.
+
+    Entering raises UserError when another run holds it.
+    """
 
     def __init__(self, args: PrepareArguments):
         self.output = Path(args.output_dir).absolute()
@@ -51,24 +54,29 @@ class WorkFolder:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.lock = filelock.FileLock(f"{self.path}.lock")
 
-    def open(self, update: bool) -> str | None:
-        """Make the folder ready, with what an earlier run left that fits the settings.
-
-        Returns the summary of a run that had only its last rename or cleaning left to do, and
-        None where there is work. Raises UserError when the output stands already, or when another
-        run is at work on it.
-        """
+    def __enter__(self) -> "WorkFolder":
         try:
             self.lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise UserError(f"another run is at work on '{self.output}'; wait for it") from error
+        return self
+
+    def __exit__(self, *raised) -> None:
+        self.lock.release()
+        Path(self.lock.lock_file).unlink(missing_ok=True)
+
+    def open(self, update: bool) -> str | None:
+        """Make the folder ready, with what an earlier run left that fits the settings.
+
+        Returns the summary of a run that had only its last rename or cleaning left to do, and
+        None where there is work. Raises UserError when the output stands already.
+        """
         if (self.path / SUMMARY_FILE).is_file():
             text = (self.path / SUMMARY_FILE).read_text(encoding="utf-8")
             self._rename()
             return text
         stands = self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir()))
         if stands and not update:
-            self.close()
             raise UserError(
                 f"'{self.output}' stands already; add --update to replace it (its songs keep their"
                 " split), or name another --output_dir"
@@ -84,11 +92,6 @@ class WorkFolder:
         aside.write_text(summary, encoding="utf-8")
         os.replace(aside, self.path / SUMMARY_FILE)
         self._rename()
-
-    def close(self) -> None:
-        """Let other runs at it."""
-        self.lock.release()
-        Path(self.lock.lock_file).unlink(missing_ok=True)
 
     def _rename(self) -> None:
         """The last steps, in an order that can be stopped anywhere and gone through again."""

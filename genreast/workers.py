@@ -19,6 +19,7 @@ from typing import Any
 from genreast.errors import UserError
 
 PRELOADED = ["__main__", "genreast.clips", "torchcodec.decoders", "transformers.audio_utils"]
+PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def run_local(
 
 
 def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tuple[Task, Any]]:
-    """The same on a Dask cluster, whose workers see the same files under the same paths.
+    """The same on a Dask cluster, whose scheduler and workers have genreast installed and see the
+    same files under the same paths.
 
     Raises UserError when Dask is not installed, or no scheduler or worker answers.
     """
@@ -91,8 +93,8 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
     except ImportError as error:
         raise UserError("--dask needs Dask: pip install 'genreast[dask]'") from error
     try:
-        client = Client(address, timeout=10)
-        client.wait_for_workers(1, timeout=30)
+        client = Client(address, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(
             f"no Dask scheduler with a worker answers at '{address}';"
@@ -108,6 +110,11 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
                 yield task, future.result()
             except KilledWorker:
                 yield task, Failed("the decoder crashed on it")
+            except (RuntimeError, ImportError) as error:
+                raise UserError(
+                    f"the Dask cluster at '{address}' cannot run genreast ({error}): install it on"
+                    " the scheduler and every worker with `pip install .`"
+                ) from error
             future.release()
 
 

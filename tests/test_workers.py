@@ -1,0 +1,123 @@
+"""Workers: every task is answered, a crash or a hang costs one task, Dask gives the same."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from song_library import contents, make_library, prepare
+from worker_tasks import do
+
+from genreast.config import PrepareArguments
+from genreast.errors import UserError
+from genreast.songs import scan
+from genreast.work_folder import WorkFolder
+from genreast.workers import Failed, Task, run_local
+
+
+def run(tasks: list[Task], num_workers: int = 2) -> dict:
+    return {task.arguments: result for task, result in run_local(do, tasks, num_workers)}
+
+
+def test_a_crash_and_a_hang_cost_one_task_each():
+    tasks = [Task(("square", n), 60) for n in range(12)]
+    tasks[3:3] = [Task(("crash",), 60)]
+    tasks[7:7] = [Task(("hang",), 3)]
+    results = run(tasks)
+    assert results.pop(("crash",)) == Failed("the decoder crashed on it")
+    assert results.pop(("hang",)) == Failed("decoding took more than 3 s")
+    assert results == {("square", n): n * n for n in range(12)}
+
+
+def test_other_errors_are_raised():
+    with pytest.raises(OSError, match="No space left"):
+        run([Task(("fail",), 60)])
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return make_library(tmp_path_factory.mktemp("raw"), {"0_a": 4, "1_b": 4}, seconds=(1, 3))
+
+
+def test_a_full_disk_is_said_and_the_next_run_goes_on(raw, tmp_path):
+    output = tmp_path / "dataset"
+    with WorkFolder(PrepareArguments(str(raw), str(output))) as work:
+        work.open(update=False)
+    full = work.songs / f"{scan(raw).songs[5].song_id}.json.part"
+    full.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"no space left for .*it goes on from here"):
+        prepare(raw, "--output_dir", output)
+    assert not output.exists()
+    finished = {path: path.stat().st_mtime_ns for path in work.songs.glob("*.json")}
+    full.unlink()
+    assert prepare(raw, "--output_dir", output) == 0
+    assert finished and not work.path.exists()
+    whole = tmp_path / "other" / "dataset"
+    prepare(raw, "--output_dir", whole)
+    assert contents(whole) == contents(output)
+
+
+def test_finished_songs_are_not_cut_again(raw, tmp_path, monkeypatch):
+    output = tmp_path / "dataset"
+    monkeypatch.setattr("prepare_dataset.write_dataset", lambda *arguments: sys.exit("stopped"))
+    with pytest.raises(SystemExit):
+        prepare(raw, "--output_dir", output)
+    records = sorted((tmp_path / "dataset.work" / "songs").glob("*.json"))
+    times = [path.stat().st_mtime_ns for path in records]
+    with pytest.raises(SystemExit):
+        prepare(raw, "--output_dir", output)
+    assert len(records) == 8
+    assert [path.stat().st_mtime_ns for path in records] == times
+
+
+def test_two_runs_never_work_on_one_output(raw, tmp_path):
+    first = WorkFolder(PrepareArguments(str(raw), str(tmp_path / "dataset")))
+    with first, pytest.raises(UserError, match="another run is at work"):
+        prepare(raw, "--output_dir", tmp_path / "dataset")
+
+
+@pytest.fixture
+def cluster():
+    """A Dask scheduler and two workers, started with Dask's own commands."""
+    pytest.importorskip("distributed", reason="Dask is an optional requirement")
+    dask = [str(Path(sys.executable).with_name("dask"))]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    options = ["--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--port", "0", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    processes = [scheduler]
+    try:
+        address = next(
+            match[0] for line in scheduler.stderr if (match := re.search(r"tcp://[\d.:]+", line))
+        )
+        for _ in range(2):
+            command = [*dask, "worker", address, "--nthreads", "1", *options]
+            processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment))
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            process.wait(20)
+
+
+def test_a_dask_cluster_gives_the_same_bytes(cluster, raw, tmp_path):
+    prepare(raw, "--output_dir", tmp_path / "local" / "dataset")
+    prepare(raw, "--output_dir", tmp_path / "dask" / "dataset", "--dask", cluster)
+    assert contents(tmp_path / "local") == contents(tmp_path / "dask")
+
+
+def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="Dask is an optional requirement")
+    monkeypatch.setattr("genreast.workers.PATIENCE", 1)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"no Dask scheduler .* answers at 'tcp://127\.0\.0\.1:9'"):
+        prepare(raw, "--output_dir", tmp_path / "dataset", "--dask", "tcp://127.0.0.1:9")
+    assert time.monotonic() - start < 20
