@@ -54,9 +54,10 @@ def fine_tune(args: TrainArguments) -> None:
         checkpoint = checkpoint_to_resume(args)
         with plain_faults(args):
             result = trainer.train(resume_from_checkpoint=checkpoint)
+        history = list(trainer.state.log_history)
         metrics = trainer.evaluate() if args.load_best_model_at_end else table.rows[-1]
         if trainer.is_world_process_zero():
-            save(trainer, args, splits, {**result.metrics, **metrics})
+            save(trainer, args, splits, {**result.metrics, **metrics}, history)
             report(trainer, args, metrics)
 
 
@@ -205,7 +206,11 @@ def plain_faults(args: TrainArguments):
 
 
 def save(
-    trainer: GenreTrainer, args: TrainArguments, splits: DatasetDict, metrics: dict[str, float]
+    trainer: GenreTrainer,
+    args: TrainArguments,
+    splits: DatasetDict,
+    metrics: dict[str, float],
+    history: list[dict],
 ) -> None:
     """Write the model folder: each file aside first, `train_metrics.json` as the last."""
     folder = Path(args.output_dir)
@@ -215,9 +220,9 @@ def save(
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(aside)
         trainer.processing_class.save_pretrained(aside)
         write_yaml(training_config(args, trainer, splits), aside / "training_config.yaml")
-        learning_curves(trainer.state.log_history, aside / "learning_curves.png")
-        history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-        content = {"best": metrics, "history": history, "steps": trainer.state.global_step}
+        learning_curves(history, aside / "learning_curves.png")
+        epochs = [entry for entry in history if "eval_loss" in entry]
+        content = {"best": metrics, "history": epochs, "steps": trainer.state.global_step}
         (aside / "train_metrics.json").write_text(json.dumps(content, indent=2) + "\n")
     names = sorted(path.name for path in aside.iterdir() if path.name != "train_metrics.json")
     for name in [*names, "train_metrics.json"]:

@@ -91,8 +91,8 @@ class ProgressTable(TrainerCallback):
             self.bar.set_postfix(loss=f"{self._loss:.3f}", lr=f"{logs['learning_rate']:.1e}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        if not state.is_world_process_zero or not metrics:
-            return
+        if not state.is_world_process_zero or self.bar is None:
+            return  # the best checkpoint measured again, after training
         row = {**metrics, "epoch": state.epoch, "loss": self._loss}
         if not self.rows:
             self._write("  ".join(f"{title:>10}" for title, _ in EPOCH_COLUMNS.values()))

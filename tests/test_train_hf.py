@@ -66,13 +66,12 @@ def test_the_folder_is_a_plain_hub_model_with_what_made_it(trained):
     assert recorded["dataset"]["splits"]["train"]["songs"] == {"rock": 7, "jazz": 5, "disco": 4}
     assert str(Path.home()) not in (trained / "training_config.yaml").read_text()
     history = json.loads((trained / "train_metrics.json").read_text())["history"]
-    assert [entry["epoch"] for entry in history][:2] == [1.0, 2.0]
+    assert [entry["epoch"] for entry in history] == [1.0, 2.0]
 
 
 def test_the_best_epoch_is_published(trained):
     metrics = json.loads((trained / "train_metrics.json").read_text())
-    epochs = metrics["history"][:2]
-    best = max(epochs, key=lambda entry: entry["eval_song_macro_f1"])
+    best = max(metrics["history"], key=lambda entry: entry["eval_song_macro_f1"])
     # The loss too: the Trainer's own loading leaves AST's layers as they were last.
     for key in ("eval_song_macro_f1", "eval_loss"):
         assert metrics["best"][key] == pytest.approx(best[key], abs=1e-6)
