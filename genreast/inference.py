@@ -26,7 +26,7 @@ from genreast.audio import (
 from genreast.errors import UserError
 from genreast.features import LogMel, pad_batch
 from genreast.precision import choose
-from genreast.windows import Cut, Source, read_songs
+from genreast.windows import Cut, SongAudio, Source, read_songs
 
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
 
@@ -127,7 +127,7 @@ class GenreClassifier:
             hearing.seconds = audio.samples / SAMPLING_RATE
             hearing.starts = [start / SAMPLING_RATE for start in audio.starts]
             hearing.expected = len(audio.starts)
-            for window in audio.windows:
+            for window in self._windows(audio, hearing):
                 batch.append((hearing, window))
                 if len(batch) == batch_size:
                     self._hear(batch)
@@ -138,6 +138,17 @@ class GenreClassifier:
             self._hear(batch)
         while waiting:
             yield self._prediction(waiting.popleft())
+
+    @staticmethod
+    def _windows(audio: SongAudio, hearing: "_Hearing") -> Iterator[np.ndarray]:
+        """A song's windows; one that ends in an error midway is a song without an answer."""
+        count = 0
+        try:
+            for window in audio.windows:
+                count += 1
+                yield window
+        except AudioError as error:
+            hearing.problem, hearing.expected = str(error), count
 
     @torch.inference_mode()
     def logits(

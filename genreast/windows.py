@@ -53,6 +53,7 @@ class SongAudio:
     samples: int
     starts: list[int]
     windows: Iterator[np.ndarray]
+    streamed: bool = False
 
 
 def read_songs(
@@ -71,18 +72,31 @@ def read_songs(
                 name = "bytes" if isinstance(song, bytes) else str(song)
                 waiting.append((name, pool.submit(open_song, song, cut)))
                 if len(waiting) > SONGS_AHEAD:
-                    yield _opened(*waiting.popleft())
+                    yield _opened(pool, *waiting.popleft())
             while waiting:
-                yield _opened(*waiting.popleft())
+                yield _opened(pool, *waiting.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _opened(song: str, future: Future) -> tuple[str, SongAudio | AudioError]:
+def _opened(
+    pool: ThreadPoolExecutor, name: str, future: Future
+) -> tuple[str, SongAudio | AudioError]:
     try:
-        return song, future.result()
+        song = future.result()
     except AudioError as error:
-        return song, error
+        return name, error
+    if song.streamed:
+        song.windows = _one_ahead(pool, song.windows)
+    return name, song
+
+
+def _one_ahead(pool: ThreadPoolExecutor, windows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same windows, the next of which is cut while this one is in use."""
+    following = pool.submit(next, windows, None)
+    while (window := following.result()) is not None:
+        following = pool.submit(next, windows, None)
+        yield window
 
 
 def open_song(source: Source, cut: Cut) -> SongAudio:
@@ -91,7 +105,8 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
         # A first pass counts the samples, for no header can be trusted with the last window.
         samples = sum(map(len, stream_audio(source)))
         starts = cut.starts(samples)
-        return SongAudio(samples, starts, cut_stream(stream_audio(source), starts, cut.window))
+        windows = cut_stream(stream_audio(source), starts, cut.window)
+        return SongAudio(samples, starts, windows, streamed=True)
     audio = load_audio(source)
     if len(audio) < FRAME_LENGTH:
         raise AudioError(

@@ -119,6 +119,25 @@ def test_songs_without_an_answer_are_named_and_the_others_go_on(classifier, song
         classifier(silent)
 
 
+def test_a_stream_that_breaks_midway_takes_only_its_song(classifier, song_files, monkeypatch):
+    from genreast import windows
+
+    def breaking(path, block_seconds=60):
+        calls.append(path)
+        yield np.full(200_000, 0.1, np.float32)
+        if len(calls) == 2:  # the first pass counts, the second cuts
+            raise AudioError("the disk has gone")
+        yield np.full(200_000, 0.1, np.float32)
+
+    calls = []
+    monkeypatch.setattr(windows, "stream_audio", breaking)
+    monkeypatch.setattr(windows, "_is_long", lambda source: source == song_files["long"])
+    songs = [song_files["ten"], song_files["long"], song_files["short"]]
+    first, broken, last = classifier.predict(songs, batch_size=2)
+    assert broken.problem == "the disk has gone"
+    assert first.problem is None and last.problem is None
+
+
 def test_one_frame_of_sound_is_heard(classifier, tmp_path):
     path = tmp_path / "25ms.wav"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 400), 16_000)
