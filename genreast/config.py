@@ -253,6 +253,9 @@ class PushArguments:
         "parquet (sound embedded, plays in the Dataset Viewer) or audiofolder (files)",
         choices=["parquet", "audiofolder"],
     )
+    onnx: bool = option(
+        False, "add the model for ONNX Runtime and Transformers.js, float32 and int8"
+    )
     commit_message: str = option("Publish with GenreAST", "first line of the commit")
     staging_dir: str | None = option(
         None, "where the files are gathered (default: MODEL_DIR/hub_staging)"
@@ -261,7 +264,7 @@ class PushArguments:
 
     def __post_init__(self):
         faults = Faults()
-        if self.model_dir or not self.dataset_dir:
+        if self.model_dir or self.onnx or not self.dataset_dir:
             faults.unless(self.model_dir, "MODEL_DIR is missing: name a trained model folder")
             faults.unless(self.repo_id, "USER/NAME is missing: name the Hub model to publish as")
         faults.unless(

@@ -104,6 +104,9 @@ class ModelFacts:
     intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     figures: list[str] = field(default_factory=list)
 
+    # onnx/measurements.json
+    onnx: dict[str, Any] = field(default_factory=dict)
+
     @property
     def name(self) -> str:
         return self.repo_id.split("/")[1]
@@ -156,6 +159,18 @@ class ModelFacts:
         ]
         return ["genre", f"{unit}s", "precision", "recall", "F1", "average precision"], rows
 
+    @property
+    def onnx_table(self) -> tuple[list, list[list]]:
+        """Size, speed and distance from PyTorch of each file that holds the weights."""
+        header = ["file", "numbers", "size, MB", "one window, ms", "largest move of a probability"]
+        rows = []
+        for row in self.onnx["files"]:
+            moved = row.get("largest_probability_difference")
+            size, time = f"{row['bytes'] / 1e6:.1f}", f"{1000 * row['seconds']:.0f}"
+            moved = "–" if moved is None else f"{moved:.2g}"
+            rows.append([row["file"], row["precision"], size, time, moved])
+        return header, rows
+
 
 def read_facts(
     staged: Path,
@@ -192,6 +207,7 @@ def read_facts(
         split=evaluation.get("split"),
         metrics={unit: evaluation[unit] for unit in ("song", "clip") if unit in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
+        onnx=_read(staged / "onnx" / "measurements.json", json.loads),
         figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),
     )
 
@@ -199,6 +215,7 @@ def read_facts(
 def card_data(facts: ModelFacts) -> ModelCardData:
     """The metadata block: what the Hub's search, widget and leaderboards read."""
     tags = ["audio-classification", "music", "music-genre-classification", "genreast"]
+    tags += ["onnx", "transformers.js"] if facts.onnx else []
     emissions = {"emissions": facts.co2_grams, "source": "measured in training"}
     return ModelCardData(
         license=facts.license,

@@ -10,6 +10,7 @@ from huggingface_hub import get_token
 from genreast import staging
 from genreast.config import PushArguments
 from genreast.hub import Destination
+from genreast.licenses import check_license
 from genreast.model_card import read_facts, render
 
 
@@ -41,17 +42,23 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     evaluation = Path(args.evaluation) if args.evaluation else None
     folder = Path(args.staging_dir or model_dir / "hub_staging")
     staging.check_model_dir(model_dir)
+    check_license(args.license)
     metrics = staging.read_evaluation(model_dir, evaluation) if evaluation else {}
-    staging.stage_model(model_dir, evaluation, folder)
-    card = render(read_facts(folder, args.repo_id, args.license, args.dataset_repo), template)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    staging.scan(folder, owner=args.repo_id.split("/")[0], token=get_token())
 
-    # Transformers' models take seconds to import: everything else is checked first.
+    # Transformers' models take seconds to import: what needs none is checked first.
+    from genreast import onnx_export
     from genreast.score_check import check_scores, describe, known_clips
 
     dataset_dir = Path(args.dataset_dir) if args.dataset_dir else None
+    if args.onnx:
+        onnx_export.check_installed()
     clips = known_clips(model_dir, evaluation, metrics, dataset_dir)
+    if args.onnx:
+        onnx_export.export(model_dir, clips)
+    staging.stage_model(model_dir, evaluation, folder, args.onnx)
+    card = render(read_facts(folder, args.repo_id, args.license, args.dataset_repo), template)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    staging.scan(folder, owner=args.repo_id.split("/")[0], token=get_token())
     check = partial(check_scores, clips=clips)
     check(folder)
     destination = _destination(args, args.repo_id, owned=staging.OWNED)

@@ -29,6 +29,8 @@ STAGED = (
     "training_config.yaml",
     "figures/*.png",
     "runs/events.out.tfevents.*",
+    "onnx/*.onnx",
+    "onnx/measurements.json",
 )
 # Files that an earlier run may have published, and that no longer describe the model once gone.
 OWNED = STAGED[len(MODEL_FILES) :]
@@ -102,12 +104,20 @@ def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
     return metrics
 
 
-def stage_model(model_dir: Path, evaluation: Path | None, staging_dir: Path) -> None:
+def stage_model(
+    model_dir: Path, evaluation: Path | None, staging_dir: Path, with_onnx: bool = False
+) -> None:
     """Fill `staging_dir` with what belongs on the Hub, but for the model card.
 
     Text loses its absolute paths and TensorBoard events all but their scalars.
     """
-    fill_aside(staging_dir, STAGED, lambda folder: _fill(model_dir, evaluation, folder))
+
+    def fill(folder: Path) -> None:
+        _fill(model_dir, evaluation, folder)
+        if with_onnx:
+            shutil.copytree(model_dir / "onnx", folder / "onnx")
+
+    fill_aside(staging_dir, STAGED, fill)
 
 
 def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
@@ -238,6 +248,8 @@ def _texts(path: Path) -> Iterator[str]:
             yield from map(str, image.info.values())
     elif path.suffix == ".parquet":
         yield from _columns_of_words(path)
+    elif path.suffix == ".onnx":
+        yield _graph(path)
     elif path.suffix == ".flac":
         yield ""  # made by prepare_dataset.py from samples alone: it has no tags
     elif "tfevents" in path.name:
@@ -247,6 +259,16 @@ def _texts(path: Path) -> Iterator[str]:
             )
     else:
         yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def _graph(path: Path) -> str:
+    """An ONNX file without its weights, as text."""
+    import onnx
+
+    model = onnx.load(path)
+    for weights in model.graph.initializer:
+        weights.ClearField("raw_data")
+    return str(model)
 
 
 def _columns_of_words(path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import ModelCard
-from trained_model import GENRES, make_evaluation, make_model_dir
+from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
 
 from genreast.errors import UserError
 from genreast.licenses import LICENSES
@@ -25,6 +25,7 @@ def staged(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("card")
     model_dir = make_model_dir(folder / "model")
     stage_model(model_dir, make_evaluation(folder / "evaluation", model_dir), folder / "staged")
+    make_onnx_measurements(folder / "staged" / "onnx")
     return folder / "staged"
 
 
