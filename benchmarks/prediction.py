@@ -1,0 +1,222 @@
+"""How fast songs are predicted and clips evaluated, beside what one would use instead.
+
+    python -m benchmarks.prediction [--quick]
+
+Every pair runs in turns in one session, so that both meet the same machine. Weights are random:
+speed does not depend on them. The result is benchmarks/results/prediction.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genreast.audio import load_audio
+from genreast.inference import GenreClassifier
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "prediction.json"
+GENRES = [f"genre {index}" for index in range(15)]
+
+
+def make_model(folder: Path, **shape) -> str:
+    """A random AST of fifteen genres; `base` is transformers' default shape."""
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+    torch.manual_seed(0)
+    names = {"id2label": dict(enumerate(GENRES)), "label2id": {g: i for i, g in enumerate(GENRES)}}
+    model = ASTForAudioClassification(ASTConfig(**shape, **names))
+    torch.nn.init.normal_(model.classifier.dense.weight, std=0.3)
+    model.save_pretrained(folder)
+    ASTFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+def make_song(path: Path, seconds: float, seed: int) -> str:
+    """Noise under a chain of tones, 44.1 kHz stereo, coded by FFmpeg as the suffix says."""
+    generator = np.random.default_rng(seed)
+    notes = np.repeat(generator.uniform(100, 2000, int(seconds * 4) + 1), 11_025)
+    tone = np.sin(np.cumsum(2 * np.pi * notes / 44_100))[: int(seconds * 44_100), None]
+    sound = 0.3 * tone + generator.normal(0, 0.05, (len(tone), 2))
+    command = ["ffmpeg", "-v", "error", "-y", "-f", "f32le", "-ar", "44100", "-ac", "2"]
+    command += ["-i", "pipe:0", *(["-b:a", "192k"] if path.suffix == ".mp3" else []), str(path)]
+    subprocess.run(command, input=sound.astype("<f4").tobytes(), check=True)
+    return str(path)
+
+
+def in_turns(repetitions: int, **runs) -> dict[str, dict]:
+    """Seconds of each run, taken in turns: every value, their median and their spread."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repetitions):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(round(time.perf_counter() - start, 3))
+    return {
+        name: {
+            "seconds": values,
+            "median": statistics.median(values),
+            "spread": round(max(values) - min(values), 3),
+        }
+        for name, values in seconds.items()
+    }
+
+
+def script(*arguments: str) -> str:
+    """Standard output of a Python script in a fresh process."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def one_song(model: str, folder: Path, repetitions: int) -> dict:
+    """From process start to answer for a 160 s mp3."""
+    song = make_song(folder / "song.mp3", 160, 0)
+    answers = {}
+
+    def ours():
+        line = script("predict_song.py", model, song, "--format", "json", "--top_k", "99")
+        answers["ours"] = {each["label"]: each["score"] for each in json.loads(line)["genres"]}
+
+    def stock():
+        answers["stock"] = json.loads(script("benchmarks/peers/stock_pipeline.py", model, song))
+
+    found = in_turns(repetitions, ours=ours, stock=stock)
+    apart = max(abs(answers["ours"][name] - answers["stock"][name]) for name in GENRES)
+    top = [max(each, key=each.get) for each in answers.values()]
+    speedup = found["stock"]["median"] / found["ours"]["median"]
+    return found | {
+        "times_faster": round(speedup, 2),
+        "largest_difference_of_a_probability": apart,
+        "same_top_genre": top[0] == top[1],
+    }
+
+
+def folder_of_songs(model: str, songs: list[str], repetitions: int) -> dict:
+    """Windows a second, decoding included: five a song here, one a song in the original."""
+    from benchmarks.peers import original_loop
+
+    windows = {}
+
+    def ours():
+        classifier = GenreClassifier.from_pretrained(model, device="cpu")
+        heard = classifier.predict(songs, max_windows=5)
+        windows["ours"] = sum(len(prediction.starts) for prediction in heard)
+
+    def original():
+        windows["original"] = original_loop.predict(model, songs)
+
+    found = in_turns(repetitions, ours=ours, original=original)
+    for name, each in found.items():
+        each["windows_per_second"] = round(windows[name] / each["median"], 3)
+    ours_rate, rate = (found[name]["windows_per_second"] for name in ("ours", "original"))
+    return found | {"songs": len(songs), "times_the_rate": round(ours_rate / rate, 2)}
+
+
+def small_model(model: str, songs: list[str], repetitions: int) -> dict:
+    """A small model, up to five windows a song, against decoding the songs and no more."""
+    classifier = GenreClassifier.from_pretrained(model, device="cpu")
+
+    def decode():
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(load_audio, songs))
+
+    found = in_turns(
+        repetitions, ours=lambda: list(classifier.predict(songs, max_windows=5)), decoder=decode
+    )
+    share = found["decoder"]["median"] / found["ours"]["median"]
+    return found | {"songs": len(songs), "share_of_the_decoders_rate": round(share, 3)}
+
+
+def evaluation(model: str, clips: list[str], folder: Path, repetitions: int) -> dict:
+    """Clips a second against the audio course's `trainer.evaluate()`."""
+    from benchmarks.peers import audio_course
+
+    classifier = GenreClassifier.from_pretrained(model, device="cpu")
+    labels = [0] * len(clips)
+    found = in_turns(
+        repetitions,
+        ours=lambda: list(classifier.predict(clips, batch_size=16)),
+        course=lambda: audio_course.evaluate(model, clips, labels, str(folder)),
+    )
+    for each in found.values():
+        each["clips_per_second"] = round(len(clips) / each["median"], 3)
+    speedup = found["course"]["median"] / found["ours"]["median"]
+    return found | {"clips": len(clips), "times_faster": round(speedup, 2)}
+
+
+def long_mix(model: str, folder: Path, hours: float, windows: int) -> dict:
+    """Peak memory of a process that predicts a mix of many hours."""
+    part, mix = make_song(folder / "part.mp3", 600, 1), str(folder / "mix.mp3")
+    listing = folder / "parts.txt"
+    listing.write_text(f"file '{part}'\n" * round(hours * 6))
+    command = ["ffmpeg", "-v", "error", "-y", "-f", "concat", "-safe", "0", "-i", str(listing)]
+    subprocess.run([*command, "-c", "copy", mix], check=True)
+    script("predict_song.py", model, mix, "--max_windows", str(windows), "--format", "json")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    return {"hours": hours, "windows": windows, "peak_gigabytes": round(peak, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer songs and repetitions")
+    quick = parser.parse_args().quick
+    repetitions, count, clips = (2, 6, 16) if quick else (3, 50, 64)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        base = make_model(folder / "base")
+        small = make_model(
+            folder / "small",
+            hidden_size=192,
+            num_hidden_layers=4,
+            num_attention_heads=3,
+            intermediate_size=768,
+            time_stride=16,
+            frequency_stride=16,
+        )
+        # First, for a child's peak memory is the largest of all children so far.
+        results = {"long_mix": long_mix(base, folder, 10, 8 if quick else 60)}
+        results["one_song"] = one_song(base, folder, repetitions)
+        songs = [make_song(folder / f"{n}.mp3", 180 + n, n) for n in range(count)]
+        results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1 if quick else 2)
+        results["small_model"] = small_model(small, songs, repetitions)
+        cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
+        results["evaluation"] = evaluation(base, cut, folder, 1 if quick else 2)
+    results |= {
+        "command": "python -m benchmarks.prediction" + (" --quick" if quick else ""),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "load_average_at_the_end": os.getloadavg(),
+        "threads": torch.get_num_threads(),
+        "fast_bfloat16": {
+            key: torch.cpu.get_capabilities().get(key) for key in ("amx_bf16", "avx512_bf16")
+        },
+        "versions": {name: version(name) for name in ("torch", "transformers", "torchcodec")}
+        | {"python": platform.python_version()},
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+
+
+def cpu_name() -> str:
+    """The processor as the system names it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()
