@@ -39,7 +39,7 @@ def main() -> int:
         "pooling": args.pooling,
         "precision": str(classifier.dtype).removeprefix("torch."),
         "dataset": args.dataset,
-        "dataset_fingerprint": fingerprint(args.dataset),
+        "dataset_fingerprint": fingerprint(splits),
         "model": args.model,
         "model_fingerprint": checkpoint.fingerprint(args.model),
         "unreadable": unreadable,

@@ -40,11 +40,17 @@ def clip_columns(names: list[str]) -> Features:
     )
 
 
-def load_splits(dataset: str | Path) -> DatasetDict:
+def load_splits(
+    dataset: str | Path,
+    audio_column: str = "audio",
+    label_column: str = "label",
+    song_column: str = "song_id",
+) -> DatasetDict:
     """The splits of a dataset folder or Hub dataset.
 
     Columns: `audio` (not decoded: a dict with `path`, absolute, or `bytes`), `label` (ClassLabel),
     `song_id`, `group`, `start`. A dataset that names no songs counts each clip as its own song.
+    The arguments are what another's dataset calls its columns.
 
     Raises UserError when `dataset` is neither, or has no labels.
     """
@@ -53,9 +59,11 @@ def load_splits(dataset: str | Path) -> DatasetDict:
         return DatasetDict(
             {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
         )
-    return DatasetDict(
-        {name: _with_songs(split, dataset) for name, split in _load_any(folder, dataset).items()}
-    )
+    splits = _load_any(folder, dataset)
+    ours = {audio_column: "audio", label_column: "label", song_column: "song_id"}
+    splits = DatasetDict({key: _rename(split, ours, dataset) for key, split in splits.items()})
+    splits = _with_class_labels(splits)
+    return DatasetDict({key: _with_songs(split) for key, split in splits.items()})
 
 
 def label_names(splits: DatasetDict) -> list[str]:
@@ -63,19 +71,15 @@ def label_names(splits: DatasetDict) -> list[str]:
     return next(iter(splits.values())).features["label"].names
 
 
-def fingerprint(dataset: str | Path) -> str:
+def fingerprint(splits: DatasetDict) -> str:
     """A sha256 over what a dataset holds: which clips, labels and splits, not where it lies."""
     digest = hashlib.sha256()
-    splits = load_splits(dataset)
     digest.update("\0".join(label_names(splits)).encode())
     for name in sorted(splits):
-        table = splits[name].data.table.select(["label", "song_id", "group", "start"])
-        digest.update(f"\0{name}\0{len(table)}".encode())
-        for column in table.columns:
+        rows = splits[name].select_columns(["label", "song_id", "group", "start"])
+        digest.update(f"\0{name}\0{len(rows)}".encode())
+        for column in rows.with_format("arrow")[:].columns:
             digest.update("\0".join(map(str, column.to_pylist())).encode())
-    songs = Path(dataset) / SONGS_FILE
-    if songs.is_file():
-        digest.update(songs.read_bytes())
     return digest.hexdigest()
 
 
@@ -130,20 +134,42 @@ def _could_be_on_the_hub(path: Path) -> bool:
     return len(path.parts) == 2 and not path.is_absolute() and not path.parent.is_dir()
 
 
-def _with_songs(split: Dataset, dataset: str | Path) -> Dataset:
+def _rename(split: Dataset, ours: dict[str, str], dataset: str | Path) -> Dataset:
+    """A foreign split with its columns called as here."""
+    for theirs, name in ours.items():
+        if theirs in split.column_names:
+            if theirs != name and name in split.column_names:
+                split = split.remove_columns(name)
+            split = split.rename_column(theirs, name) if theirs != name else split
+        elif theirs != "song_id":
+            raise UserError(
+                f"'{dataset}' has no column {theirs}; it has {', '.join(split.column_names)}: name "
+                "the right ones with --audio_column, --label_column and --song_column"
+            )
+    return split.cast_column("audio", Audio(decode=False))
+
+
+def _with_class_labels(splits: DatasetDict) -> DatasetDict:
+    """Labels that are text or numbers made a ClassLabel, one and the same for all splits."""
+    if all(isinstance(split.features["label"], ClassLabel) for split in splits.values()):
+        return splits
+    names = sorted({str(label) for split in splits.values() for label in split.unique("label")})
+    feature = ClassLabel(names=names)
+
+    def encode(split: Dataset) -> Dataset:
+        ids = [feature.str2int(str(label)) for label in split["label"]]
+        split = split.add_column("label_id", ids).remove_columns("label")
+        return split.rename_column("label_id", "label").cast_column("label", feature)
+
+    return DatasetDict({key: encode(split) for key, split in splits.items()})
+
+
+def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
-    missing = {"audio", "label"} - set(split.column_names)
-    if missing:
-        raise UserError(
-            f"'{dataset}' has no column {' and no column '.join(sorted(missing))};"
-            f" it has {', '.join(split.column_names)}: prepare it with prepare_dataset.py"
-        )
-    split = split.cast_column("audio", Audio(decode=False))
-    if not isinstance(split.features["label"], ClassLabel):
-        split = split.class_encode_column("label")
     if "song_id" not in split.column_names:
         names = [audio["path"] or str(number) for number, audio in enumerate(split["audio"])]
         split = split.add_column("song_id", names)
+    split = split.cast_column("song_id", Value("string"))
     if "group" not in split.column_names:
         split = split.add_column("group", split["song_id"])
     if "start" not in split.column_names:

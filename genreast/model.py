@@ -5,9 +5,12 @@ labels, the asked-for window length and strides, and frozen parts.
 """
 
 import math
+import pickle
+import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
@@ -16,6 +19,8 @@ from genreast.errors import UserError
 from genreast.features import num_frames
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # the published AST models' (Gong 2021)
+
+HEAD_WIDTH = 64  # of every attention head of AST and DeiT
 
 # Width, layers, heads and patch stride. `base` is the paper's (Gong 2021, section 2.1), `small` is
 # DeiT-small's width with half its depth, `tiny` trains on a laptop's CPU in minutes.
@@ -123,6 +128,84 @@ def load_weights(model: ASTForAudioClassification, folder: str | Path) -> None:
     """
     saved = ASTForAudioClassification.from_pretrained(folder, dtype=torch.float32)
     model.load_state_dict(saved.state_dict())
+
+
+def average_weights(model: ASTForAudioClassification, folders: list[Path]) -> None:
+    """Give a model the mean of the weights of saved folders (Izmailov 2018; AST's own recipe)."""
+    total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in _weights(model)}
+    for folder in folders:
+        load_weights(model, folder)
+        for name, weights in _weights(model):
+            total[name] += weights.double() / len(folders)
+    model.load_state_dict({name: weights.float() for name, weights in total.items()})
+
+
+def _weights(model: nn.Module):
+    return model.state_dict().items()
+
+
+def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdpa"):
+    """A model from an original GenreAST state dict and the label names in their order.
+
+    The file is read as data: a pickle that would run code is refused. Its parameter names are
+    those of earlier transformers, which `from_pretrained` maps to today's.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{path}' holds more than tensors, and could run code: it was not loaded. Save it "
+            "with torch.save(model.state_dict(), …)"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as a state dict: {_first_line(error)}") from error
+    weights = _without_wrapper(weights) if isinstance(weights, dict) else {}
+    head = weights.get("classifier.dense.weight")
+    positions = weights.get("audio_spectrogram_transformer.embeddings.position_embeddings")
+    if head is None or positions is None:
+        raise UserError(
+            f"'{path}' is no state dict of an ASTForAudioClassification: it has no "
+            "classifier.dense.weight and position embeddings"
+        )
+    if len(label_names) != len(head):
+        raise UserError(
+            f"'{path}' has {len(head)} classes, the label list {len(label_names)}; give its own "
+            "label names in order, one a line, with --pth_labels"
+        )
+    layers = {name.split("layer.")[1].split(".")[0] for name in weights if ".layer." in name}
+    config = ASTConfig(
+        hidden_size=head.shape[1],
+        num_hidden_layers=len(layers),
+        num_attention_heads=head.shape[1] // HEAD_WIDTH,
+        intermediate_size=4 * head.shape[1],
+        id2label=dict(enumerate(label_names)),
+        label2id={name: index for index, name in enumerate(label_names)},
+        attn_implementation=attn_implementation,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(weights, Path(folder) / "model.safetensors", {"format": "pt"})
+        config.save_pretrained(folder)
+        model, report = ASTForAudioClassification.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True
+        )
+    left_out = sorted([*report["missing_keys"], *report["unexpected_keys"]])
+    if left_out or report["mismatched_keys"]:
+        raise UserError(
+            f"'{path}' does not fit an AST of {len(layers)} layers, {head.shape[1]} wide: "
+            f"{', '.join(left_out[:3]) or 'shapes differ'}"
+        )
+    return model
+
+
+def _without_wrapper(weights: dict) -> dict[str, torch.Tensor]:
+    """Tensors by name, without the prefix that DataParallel or a wrapping module put before all."""
+    known = ("audio_spectrogram_transformer.", "classifier.")
+    cleaned = {}
+    for name, tensor in weights.items():
+        starts = [name.find(part) for part in known if part in name]
+        if starts and isinstance(tensor, torch.Tensor):
+            cleaned[name[min(starts) :]] = tensor.contiguous()
+    return cleaned
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,7 @@ EPOCH_COLUMNS = {
 
 def summary(trainer: GenreTrainer) -> str:
     """What is about to run, in a few lines: data, model, device, steps."""
-    args, model, clips = trainer.args, trainer.model, trainer.train_clips
+    args, model, clips = trainer.args, trainer.ast, trainer.train_clips
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"

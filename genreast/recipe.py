@@ -131,6 +131,8 @@ class TrainArguments(TrainingArguments):
 
     def __post_init__(self):
         self._check()
+        if self.average_checkpoints and self.save_total_limit is not None:
+            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints)
         # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.bf16 is None:

@@ -105,15 +105,8 @@ class GenreTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
         generator = self._step_generator()
-        waveforms, lengths = inputs["waveforms"], inputs["lengths"]
         targets = soft_targets(inputs["labels"], len(self.genres), self.args.label_smoothing_factor)
-        with torch.no_grad():
-            waveforms, lengths = random_crop(waveforms, lengths, self.window, generator)
-            waveforms, lengths, targets = self.augmentation.waveforms(
-                waveforms, lengths, targets, generator
-            )
-            features = self.features.train()(waveforms, lengths)
-            features = self.augmentation.features(features, lengths, generator)
+        features, targets = self.training_features(inputs, targets, generator)
         with patchout(self.model, self.args.patchout, self.args.patchout_kind, generator):
             outputs = model(input_values=features)
         losses = self.loss(outputs.logits, targets)
@@ -128,6 +121,25 @@ class GenreTrainer(Trainer):
                 "--bf16 false. The last checkpoint is unharmed"
             )
         return (loss, outputs) if return_outputs else loss
+
+    @torch.no_grad()
+    def training_features(
+        self, inputs: dict[str, torch.Tensor], targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augmented model inputs (batch, frames, mel) and targets (batch, classes) of a batch."""
+        waveforms, lengths = random_crop(
+            inputs["waveforms"], inputs["lengths"], self.window, generator
+        )
+        waveforms, lengths, targets = self.augmentation.waveforms(
+            waveforms, lengths, targets, generator
+        )
+        features = self.features.train()(waveforms, lengths)
+        return self.augmentation.features(features, lengths, generator), targets
+
+    @property
+    def ast(self) -> ASTForAudioClassification:
+        """The whole model, as it is published."""
+        return self.accelerator.unwrap_model(self.model)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Logits of whole clips, and their row numbers in the place of labels."""
@@ -157,12 +169,12 @@ class GenreTrainer(Trainer):
         return flat
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if self.is_fsdp_enabled:
+        if self.is_fsdp_enabled or self.model is not self.ast:
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
         return load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self):
-        if self.is_fsdp_enabled:
+        if self.is_fsdp_enabled or self.model is not self.ast:
             return super()._load_best_model()
         return load_weights(self.model, self.state.best_model_checkpoint)
 

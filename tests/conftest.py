@@ -135,3 +135,14 @@ def short_start(tmp_path_factory) -> Path:
     ASTForAudioClassification(config).save_pretrained(folder)
     ASTFeatureExtractor(max_length=160).save_pretrained(folder)
     return folder
+
+
+def run_training(start: Path, dataset: Path, output: Path, *flags: str) -> None:
+    """`train_hf.py` in this process, in float32 and quickly."""
+    from genreast.config import parse
+    from genreast.fine_tune import fine_tune
+    from genreast.recipe import TrainArguments
+
+    words = ["--model_name_or_path", str(start), "--dataset", str(dataset)]
+    words += ["--output_dir", str(output), "--bf16", "false", "--learning_rate", "1e-3"]
+    fine_tune(parse(TrainArguments, argv=[*words, "--report_to", "none", *flags]))

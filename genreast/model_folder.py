@@ -1,0 +1,109 @@
+"""The model folder a run leaves: a plain Hub model, the settings that made it, and its metrics."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from datasets import DatasetDict
+
+from genreast.config import own_settings
+from genreast.imbalance import class_counts
+from genreast.progress import learning_curves
+from genreast.recipe import TrainArguments
+from genreast.run_folder import plain_faults
+from genreast.training import GenreTrainer
+
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "torchcodec", "huggingface_hub")
+
+
+def save(
+    trainer: GenreTrainer,
+    folder: Path,
+    record: dict,
+    metrics: dict[str, float],
+    history: list[dict],
+) -> None:
+    """Write the model folder: each file aside first, `train_metrics.json` as the last."""
+    aside = folder / ".saving"
+    shutil.rmtree(aside, ignore_errors=True)
+    with plain_faults(trainer.args):
+        trainer.ast.save_pretrained(aside)
+        trainer.processing_class.save_pretrained(aside)
+        write_yaml(record, aside / "training_config.yaml")
+        learning_curves(history, aside / "learning_curves.png")
+        epochs = [entry for entry in history if "eval_loss" in entry]
+        content = {"best": metrics, "history": epochs, "steps": trainer.state.global_step}
+        (aside / "train_metrics.json").write_text(json.dumps(content, indent=2) + "\n")
+    names = sorted(path.name for path in aside.iterdir() if path.name != "train_metrics.json")
+    for name in [*names, "train_metrics.json"]:
+        os.replace(aside / name, folder / name)
+    aside.rmdir()
+
+
+def training_config(
+    args: TrainArguments, trainer: GenreTrainer, splits: DatasetDict, dataset_fingerprint: str
+) -> dict:
+    """What made the model: settings, data, versions. Nothing in it names this machine or user."""
+    names = trainer.genres
+    songs = {
+        split: {
+            "clips": named(class_counts(rows["label"], rows["song_id"], len(names)), names),
+            "songs": named(class_counts(rows["label"], rows["song_id"], len(names), "song"), names),
+        }
+        for split, rows in splits.items()
+    }
+    return {
+        "command": " ".join(portable(word) for word in sys.argv),
+        "settings": {key: portable(value) for key, value in own_settings(args).items()},
+        "base_model": None if args.from_scratch else portable(args.model_name_or_path),
+        "dataset": {
+            "name": portable(args.dataset),
+            "fingerprint": dataset_fingerprint,
+            "labels": names,
+            "splits": songs,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
+        "device": trainer.args.device.type,
+        "processes": args.world_size,
+        "git_commit": git_commit(),
+    }
+
+
+def named(counts, names: list[str]) -> dict[str, int]:
+    """Counts by label name."""
+    return {name: int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def portable(value):
+    """A setting as it may be published: a path outside the working folder keeps its name alone."""
+    if isinstance(value, str) and os.path.isabs(value):
+        path = Path(value)
+        inside = path.is_relative_to(Path.cwd())
+        return str(path.relative_to(Path.cwd())) if inside else path.name
+    return value
+
+
+def git_commit() -> str | None:
+    """The commit of this project's checkout, if it is one."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() or None
+
+
+def write_yaml(content: dict, path: Path) -> None:
+    """A readable YAML file, keys in the order given."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,120 @@
+"""A linear probe: hear every clip once through the frozen body, then train the head on the result.
+
+Only where nothing changes what the body hears: a frozen body, no augmentation of the input, and
+clips that fit the model's window. Every epoch after the hearing then costs a matrix product.
+"""
+
+import sys
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm.auto import tqdm
+from transformers import ASTForAudioClassification
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from genreast.batches import ClipDataset, collate
+from genreast.recipe import TrainArguments
+from genreast.training import GenreTrainer
+
+
+def can_probe(args: TrainArguments, clips: ClipDataset, window_seconds: float) -> bool:
+    """Whether a clip sounds the same to the body in every epoch."""
+    augmented = (
+        (args.mixup_alpha and args.mixup_probability)
+        or args.mask_time_frames
+        or args.mask_mel_bins
+        or args.time_roll
+        or args.gain_db
+        or args.patchout
+    )
+    fits = clips.longest_seconds() <= window_seconds
+    return args.freeze == "body" and fits and not augmented
+
+
+class Head(nn.Module):
+    """The classification head alone, called as the whole model is."""
+
+    def __init__(self, classifier: nn.Module):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, input_values: torch.Tensor) -> SequenceClassifierOutput:
+        return SequenceClassifierOutput(logits=self.classifier(input_values))
+
+
+class EmbeddedClips(Dataset):
+    """Clips as the body's pooled output (width,), with the labels and songs of the clips."""
+
+    def __init__(self, clips: ClipDataset, embeddings: torch.Tensor):
+        self.labels, self.song_ids = clips.labels, clips.song_ids
+        self.embeddings = embeddings
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        return {"embedding": self.embeddings[index], "label": self.labels[index], "index": index}
+
+
+def collate_embeddings(clips: list[dict]) -> dict[str, torch.Tensor]:
+    """Embedded clips → `embeddings` (batch, width), `labels` and `indices` (batch,)."""
+    return {
+        "embeddings": torch.stack([clip["embedding"] for clip in clips]),
+        "labels": torch.tensor([clip["label"] for clip in clips]),
+        "indices": torch.tensor([clip["index"] for clip in clips]),
+    }
+
+
+class ProbeTrainer(GenreTrainer):
+    """Trains the head of a frozen AST on embeddings computed once."""
+
+    def __init__(
+        self, model: ASTForAudioClassification, args, train_clips, eval_clips, extractor, **options
+    ):
+        self.whole = model
+        super().__init__(model, args, train_clips, eval_clips, extractor, **options)
+        self.train_clips, self.eval_clips = (
+            EmbeddedClips(clips, self.embed(clips)) for clips in (train_clips, eval_clips)
+        )
+        self.train_dataset, self.eval_dataset = self.train_clips, self.eval_clips
+        self.data_collator = collate_embeddings
+        self.model = self.model_wrapped = Head(model.classifier)
+
+    @property
+    def ast(self) -> ASTForAudioClassification:
+        return self.whole
+
+    @torch.no_grad()
+    def embed(self, clips: ClipDataset) -> torch.Tensor:
+        """Pooled output of the body for every clip (clips, width); each process hears a share."""
+        mine = range(self.args.process_index, len(clips), self.args.world_size)
+        loader = DataLoader(
+            Subset(clips, list(mine)),
+            batch_size=self.args.eval_batch_size,
+            collate_fn=collate,
+            num_workers=self.args.dataloader_num_workers,
+        )
+        body = self.whole.audio_spectrogram_transformer.eval()
+        self.features.eval()
+        heard: list[tuple[int, torch.Tensor]] = []
+        hide = not self.is_world_process_zero()
+        for batch in tqdm(loader, desc="listening", file=sys.stderr, disable=hide):
+            features = self.features(
+                batch["waveforms"].to(self.args.device), batch["lengths"].to(self.args.device)
+            )
+            with self.accelerator.autocast():
+                pooled = body(features).pooler_output.float().cpu()
+            heard += zip(batch["indices"].tolist(), pooled, strict=True)
+        everywhere = sorted(gather_object(heard), key=lambda pair: pair[0])
+        return torch.stack([pooled for _, pooled in everywhere])
+
+    def training_features(self, inputs, targets, generator):
+        return inputs["embeddings"], targets
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            logits = model(input_values=inputs["embeddings"]).logits
+        return None, logits.float(), inputs["indices"]

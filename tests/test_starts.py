@@ -1,0 +1,117 @@
+"""Where training can start: an original `.pth`, a frozen body, averaged checkpoints."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from conftest import run_training
+from safetensors.torch import load_file
+from transformers import ASTConfig, ASTForAudioClassification
+
+from genreast.errors import UserError
+from genreast.model import average_weights, from_pth
+
+NAMES = ["delta-blues", "disco", "jazz"]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> tuple:
+    """A model and its `.pth` as earlier transformers named its parameters."""
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=1, intermediate_size=256,
+        num_labels=3,
+    )  # fmt: skip
+    model = ASTForAudioClassification(config).eval()
+    torch.nn.init.normal_(model.classifier.dense.weight)
+    folder = tmp_path_factory.mktemp("pth")
+    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    assert any("encoder.layer.0.attention.attention.query" in name for name in weights)
+    torch.save({f"module.{name}": tensor for name, tensor in weights.items()}, folder / "old.pth")
+    return model, folder / "old.pth"
+
+
+def test_an_original_state_dict_gives_the_same_logits(original):
+    model, path = original
+    loaded = from_pth(path, NAMES).eval()
+    features = torch.randn(2, 1024, 128)
+    torch.testing.assert_close(loaded(features).logits, model(features).logits)
+    assert loaded.config.id2label == dict(enumerate(NAMES))
+
+
+def test_another_number_of_labels_is_refused(original):
+    with pytest.raises(UserError, match="has 3 classes, the label list 2"):
+        from_pth(original[1], NAMES[:2])
+
+
+class Bomb:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    marker = tmp_path / "it-ran"
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb(marker)))
+    torch.save({"classifier.dense.weight": Bomb(marker)}, tmp_path / "zip_bomb.pth")
+    for name in ("bomb.pth", "zip_bomb.pth"):
+        with pytest.raises(UserError, match=name):
+            from_pth(tmp_path / name, NAMES)
+        assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_what_is_no_state_dict_is_refused(tmp_path, content):
+    path = tmp_path / "some.pth"
+    if content is None:
+        torch.save({"weight": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"some\.pth"):
+        from_pth(path, NAMES)
+
+
+def test_averaged_weights_are_the_mean(tmp_path, short_start):
+    models = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        config = ASTConfig.from_pretrained(short_start)
+        models.append(ASTForAudioClassification(config))
+        models[-1].save_pretrained(tmp_path / str(seed))
+    target = ASTForAudioClassification(config)
+    average_weights(target, [tmp_path / str(seed) for seed in range(3)])
+    for name, weights in target.state_dict().items():
+        expected = torch.stack([model.state_dict()[name] for model in models]).mean(0)
+        torch.testing.assert_close(weights, expected)
+
+
+PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]
+PROBE += ["--mask_mel_bins", "0", "--time_roll", "false", "--gain_db", "0"]
+
+
+def test_a_probe_trains_what_a_frozen_body_does_without_it(
+    genre_dataset, short_start, tmp_path, monkeypatch
+):
+    """Embeddings computed once give the weights of hearing every clip in every epoch."""
+    flags = [*PROBE, "--num_train_epochs", "3"]
+    run_training(short_start, genre_dataset, tmp_path / "probe", *flags)
+    monkeypatch.setattr("genreast.fine_tune.can_probe", lambda *_: False)
+    run_training(short_start, genre_dataset, tmp_path / "plain", *flags)
+    probe, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("probe", "plain"))
+    start = load_file(short_start / "model.safetensors")
+    assert probe.keys() == plain.keys()
+    for name, weights in plain.items():
+        torch.testing.assert_close(probe[name], weights, atol=1e-4, rtol=0)
+        if "audio_spectrogram_transformer" in name:
+            assert torch.equal(weights, start[name])
+    assert plain["classifier.dense.weight"].abs().max() > 0
+
+
+def test_averaging_checkpoints_is_judged_on_validation(genre_dataset, short_start, tmp_path, capfd):
+    flags = ["--num_train_epochs", "4", "--average_checkpoints", "3"]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags)
+    assert "mean of the last 3 checkpoints: song_macro_f1" in capfd.readouterr().err
