@@ -28,6 +28,7 @@ def main() -> int:
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     heard = []
     if args.format == "csv":
         print(answers.csv_header(classifier.labels))

@@ -107,7 +107,7 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
         starts = cut.starts(samples)
         windows = cut_stream(stream_audio(source), starts, cut.window)
         return SongAudio(samples, starts, windows, streamed=True)
-    audio = load_audio(source)
+    audio = load_audio(_decodable(source))
     if len(audio) < FRAME_LENGTH:
         raise AudioError(
             f"{1000 * len(audio) / SAMPLING_RATE:.0f} ms of sound are too short: "
@@ -116,6 +116,17 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
     starts = cut.starts(len(audio))
     windows = (audio[start : start + cut.window] for start in starts)
     return SongAudio(len(audio), starts, windows)
+
+
+def _decodable(source: Source) -> Source:
+    """A file whose name is not Unicode as its bytes: torchcodec takes no such name."""
+    if isinstance(source, bytes):
+        return source
+    try:
+        str(source).encode()
+        return source
+    except UnicodeEncodeError:
+        return Path(source).read_bytes()
 
 
 def _is_long(source: Source) -> bool:

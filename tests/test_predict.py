@@ -132,6 +132,18 @@ def test_mistakes_end_in_a_message(
     assert words in result.stderr and "Traceback" not in result.stderr
 
 
+def test_a_name_that_is_no_unicode_is_heard_and_shown(
+    predict_song, tiny_model, song_files, tmp_path
+):
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        (tmp_path / name).write_bytes(song_files["short"].read_bytes())
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    result = predict_song(tiny_model, tmp_path)
+    assert result.returncode == 0 and "caf" in result.stdout, result.stderr
+
+
 def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):
     (tmp_path / "b").mkdir()
     for name in ("b/two.MP3", "one.flac", "notes.txt", "cover.jpg"):
