@@ -23,6 +23,10 @@ class AudioError(Exception):
     """Sound that cannot be used; the text is the cause, in the decoder's words where it has any."""
 
 
+class ImpossibleRate(AudioError):
+    """A header that states a rate no recording has: resampling from it could fill a disk."""
+
+
 def load_audio(source: str | Path | bytes) -> np.ndarray:
     """Decode a whole file (or its bytes) to float32 mono samples at 16 kHz, shape (samples,).
 
@@ -36,6 +40,9 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
             sample_rate=SAMPLING_RATE,
             num_channels=1,
         )
+        rate = decoder.metadata.sample_rate
+        if rate is not None and not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise ImpossibleRate(f"{rate} Hz in its header; {LOWEST_RATE} to {HIGHEST_RATE} can be")
         samples = decoder.get_all_samples().data[0].numpy()
     except (RuntimeError, ValueError, OSError) as error:
         raise AudioError(_decoder_words(str(error), source)) from error
@@ -66,24 +73,12 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
 
 def header_seconds(path: str | Path) -> float | None:
     """The duration a file's header promises, or None. Never trust it: files decode to less."""
-    return read_header(path)[0]
-
-
-def read_header(path: str | Path) -> tuple[float | None, int | None]:
-    """The seconds and the sampling rate (Hz) that a file's header states; None where it does not.
-
-    Raises AudioError for a rate that no recording has: resampling from it could fill a disk.
-    """
     from torchcodec.decoders import AudioDecoder
 
     try:
-        metadata = AudioDecoder(str(path)).metadata
+        return AudioDecoder(str(path)).metadata.duration_seconds_from_header
     except (RuntimeError, ValueError, OSError):
-        return None, None
-    rate = metadata.sample_rate
-    if rate is not None and not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise AudioError(f"its header states {rate} Hz; expected {LOWEST_RATE} to {HIGHEST_RATE}")
-    return metadata.duration_seconds_from_header, rate
+        return None
 
 
 def window_starts(samples: int, window: int, hop: int | None = None) -> list[int]:

@@ -21,8 +21,9 @@ from genreast.audio import (
     SAMPLING_RATE,
     STREAM_SECONDS,
     AudioError,
+    ImpossibleRate,
+    header_seconds,
     load_audio,
-    read_header,
     stream_audio,
 )
 from genreast.cuts import (
@@ -39,8 +40,9 @@ from genreast.features import FeatureStats, log_mel
 from genreast.fingerprint import fingerprint
 from genreast.tags import read_tags
 
+SHORT_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
 STREAM_BYTES = 64 << 20  # larger files are streamed whatever their header promises
-FINGERPRINT_FILE = "fingerprint.npz"
+FINGERPRINT_FILE = "fingerprint.npy"
 
 
 @dataclass
@@ -101,7 +103,8 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
     clips = folder / "clips" / song_id
     shutil.rmtree(clips, ignore_errors=True)
     clips.mkdir(parents=True)
-    record = SongRecord(song_id, version=file_version(source), tags=read_tags(source))
+    tags = read_tags(source) if settings.tags else {}
+    record = SongRecord(song_id, version=file_version(source), tags=tags)
     try:
         samples = _decode(source, clips / "decoded.raw")
         _measure(samples, record)
@@ -119,17 +122,26 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
 
 def _decode(source: Path, aside: Path) -> np.ndarray:
     """A file's samples in 16 bits, shape (samples,); a long song's lie on disk, not in memory."""
-    seconds, _ = read_header(source)
-    large = source.is_file() and source.stat().st_size > STREAM_BYTES
-    if not large and seconds is not None and seconds <= STREAM_SECONDS:
+    if not _is_long(source):
         try:
             return _quantise(load_audio(source))
+        except ImpossibleRate:
+            raise
         except AudioError:
             pass  # the program `ffmpeg` skips a broken stretch that stops the library
     with open(aside, "wb") as file:
         for block in stream_audio(source):
             file.write(_quantise(block))
     return np.memmap(aside, np.int16, "r") if aside.stat().st_size else np.zeros(0, np.int16)
+
+
+def _is_long(source: Path) -> bool:
+    """Whether a file may hold more than memory should: by its size, else by its header."""
+    size = source.stat().st_size if source.is_file() else 0
+    if size <= SHORT_BYTES or size > STREAM_BYTES:
+        return size > STREAM_BYTES
+    seconds = header_seconds(source)
+    return seconds is None or seconds > STREAM_SECONDS
 
 
 def _quantise(samples: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ class CutSettings:
     max_silence_seconds: float | None = None
     fingerprints: bool = True
     feature_stats: bool = True
+    tags: bool = False
 
 
 def clip_starts(samples: int, settings: CutSettings) -> list[int]:

@@ -31,7 +31,7 @@ never stands in two splits: here by {group_by}) and `start` (seconds into the so
 
 Splits are by group and stratified by genre (seed {seed}). `songs.csv` lists every file that was
 found, with its split or the reason it was left out. `feature_stats.json` holds the mean and
-standard deviation of the train split's log-mel features.
+standard deviation of the train split's log-mel features, where they were measured.
 """
 
 
@@ -48,7 +48,7 @@ def write_card(
         genres=len(genres),
         clips=sum(row.clips for row in used),
         seconds=args.clip_seconds,
-        load='"audiofolder", data_dir="."',
+        load='"audiofolder", data_dir="."' if args.format == "files" else '"."',
         group_by=args.group_by if not args.group_by.endswith(".csv") else "a table of groups",
         summary=summary,
         seed=args.seed,

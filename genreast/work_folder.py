@@ -32,6 +32,7 @@ def cut_settings(args: PrepareArguments) -> CutSettings:
         max_silence_seconds=args.max_silence_seconds,
         fingerprints=args.duplicates == "group",
         feature_stats=args.feature_stats,
+        tags=args.group_by in ("artist", "album"),
     )
 
 

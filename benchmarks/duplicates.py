@@ -1,0 +1,69 @@
+"""How the search for copies grows with the library: made fingerprints, some planted copies.
+
+    python -m benchmarks.duplicates
+
+Prints one JSON object: seconds and candidate pairs for each number of songs.
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+
+from genreast.duplicates import near_copies
+from genreast.fingerprint import Fingerprint
+
+KEYS, FRAMES = 600, 1500  # of a song of a minute and more
+COPIES = 0.01  # of the songs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--songs", type=int, nargs="+", default=[1000, 4000, 16000])
+    args = parser.parse_args()
+    print(json.dumps([measure(count) for count in args.songs], indent=2))
+
+
+def measure(count: int) -> dict:
+    """Search `count` songs of which one in a hundred is a copy with a tenth of its bits wrong."""
+    random = np.random.default_rng(count)
+    prints = [song(random) for _ in range(count - int(count * COPIES))]
+    planted = count - len(prints)
+    prints += [copy(prints[number], random) for number in range(planted)]
+    start = time.process_time()
+    found = {(match.first, match.second) for match in near_copies(prints)}
+    seconds = time.process_time() - start
+    expected = {(number, count - planted + number) for number in range(planted)}
+    return {
+        "songs": count,
+        "processor_seconds": round(seconds, 2),
+        "milliseconds_a_song": round(1000 * seconds / count, 3),
+        "copies": planted,
+        "found": len(found & expected),
+        "wrong": len(found - expected),
+    }
+
+
+def song(random: np.random.Generator) -> Fingerprint:
+    """Keys as uneven as music's: low notes are common, so some keys stand in many songs."""
+    notes = (random.exponential(40, (3, KEYS)) % 256).astype(np.uint32)
+    keys = notes[0] << 16 | notes[1] << 8 | notes[2] % 32
+    return Fingerprint(
+        random.integers(0, 2**32, FRAMES, dtype=np.uint32),
+        np.ones(FRAMES, bool),
+        keys.astype(np.uint32),
+        np.sort(random.integers(0, FRAMES, KEYS)).astype(np.uint16),
+    )
+
+
+def copy(original: Fingerprint, random: np.random.Generator) -> Fingerprint:
+    wrong = np.packbits(random.random((FRAMES, 32)) < 0.1, axis=1).view(np.uint32)[:, 0]
+    kept = np.sort(random.permutation(KEYS)[: KEYS // 3])
+    return Fingerprint(
+        original.words ^ wrong, original.audible, original.keys[kept], original.frames[kept]
+    )
+
+
+if __name__ == "__main__":
+    main()
