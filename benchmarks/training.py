@@ -1,0 +1,122 @@
+"""Training samples a second on this machine, ours beside the audio course's recipe.
+
+    python -m benchmarks.training [--quick] [--base]
+
+Every run is a process of its own on the same made clips of 10 s and the same model; all runs take
+turns. Rates count steady steps, loading included, and not the start.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.made_dataset import make_dataset
+from benchmarks.measure import (
+    ROOT,
+    growth_exponent,
+    in_turns,
+    paired_ratio,
+    save,
+    summary,
+)
+from benchmarks.one_training import Run
+
+TWO_PROCESSES = ROOT / "configs/accelerate/cpu_two_processes.yaml"
+FAST = {"bf16": True, "patchout": 0.5}  # what configs/scratch_small.yaml and demo.yaml do
+WINDOWS = (5.0, 10.0, 20.0)  # seconds, for the growth of a step's cost
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the tiny model, few steps")
+    parser.add_argument("--base", action="store_true", help="measure the base model too")
+    args = parser.parse_args()
+    command = "python -m benchmarks.training"
+    command += " --quick" * args.quick + " --base" * args.base
+    sizes = ["tiny"] if args.quick else ["tiny", "small"]
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_dataset(Path(folder) / "10 s", clips=32 if args.quick else 128)
+        repetitions, steps = (1, 6) if args.quick else (3, 20)
+        result = {
+            size: compare(runs_of(str(data), size, steps, args.quick), repetitions)
+            for size in sizes
+        }
+        if args.base:
+            result["base"] = compare(runs_of(str(data), "base", 3, quick=False), 1)
+        if not args.quick:
+            result["growth"] = growth(Path(folder), steps)
+    save("training", {"sizes": result, "clip_seconds": 10}, command, args.quick)
+
+
+def runs_of(dataset: str, size: str, steps: int, quick: bool) -> dict[str, tuple[Run, int]]:
+    """What is measured of one model size: the run and its number of processes, by name."""
+
+    def ours(processes: int = 1, **settings) -> tuple[Run, int]:
+        batch = 8 // processes
+        return Run("ours", dataset, size, steps, batch_size=batch, **settings), processes
+
+    def recipe(workers: int) -> tuple[Run, int]:
+        return Run("recipe", dataset, size, steps, workers=workers), 1
+
+    runs = {"recipe": recipe(0), "recipe, 2 workers": recipe(2)}
+    runs |= {"float32": ours(), "bfloat16": ours(bf16=True)}
+    if not quick:
+        runs["float32, patchout 0.3"] = ours(patchout=0.3)
+        runs["float32, patchout 0.5"] = ours(patchout=0.5)
+        runs["bfloat16, patchout 0.3"] = ours(bf16=True, patchout=0.3)
+    runs["bfloat16, patchout 0.5"] = ours(**FAST)
+    runs["bfloat16, patchout 0.5, 2 processes"] = ours(2, **FAST)
+    return runs
+
+
+def compare(runs: dict[str, tuple[Run, int]], repetitions: int) -> dict:
+    """Samples a second of each run, and ratios to the faster of the recipe's two."""
+    found: dict[str, dict] = {}
+
+    def once(name: str) -> float:
+        found[name] = in_process(*runs[name])
+        return found[name]["samples_per_second"]
+
+    rates = in_turns(repetitions, **{name: lambda name=name: once(name) for name in runs})
+    pairs = zip(rates["recipe"], rates["recipe, 2 workers"], strict=True)
+    best_of_recipe = [max(pair) for pair in pairs]
+    for name, values in rates.items():
+        found[name]["samples_per_second"] = summary(values)
+        found[name]["times_the_recipe"] = paired_ratio(values, best_of_recipe)
+    return found
+
+
+def in_process(run: Run, processes: int = 1) -> dict:
+    """The result of one run in a process of its own, or under `accelerate launch` in two."""
+    words = [sys.executable, "-m", "benchmarks.one_training"]
+    environment = dict(os.environ)
+    if processes > 1:
+        launch = ["accelerate.commands.launch", "--config_file", str(TWO_PROCESSES), "--module"]
+        words = [sys.executable, "-m", *launch, "benchmarks.one_training"]
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or processes) // processes))
+    words.append(json.dumps(asdict(run)))
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+def growth(folder: Path, steps: int) -> dict:
+    """Seconds a sample of the tiny model against the length of its window."""
+    seconds = []
+    for window in WINDOWS:
+        data = make_dataset(folder / f"{window:g} s", clips=64, seconds=window)
+        run = Run("ours", str(data), "tiny", steps, window_seconds=window, **FAST)
+        seconds.append(1 / in_process(run)["samples_per_second"])
+    exponent = growth_exponent(list(WINDOWS), seconds)
+    return {"window_seconds": WINDOWS, "seconds_a_sample": seconds, "exponent": exponent}
+
+
+if __name__ == "__main__":
+    main()
