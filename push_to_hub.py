@@ -1,6 +1,7 @@
 """Publish a trained model on the Hugging Face Hub, so that `pipeline()` loads it.
 
     python push_to_hub.py models/demo USER/NAME --evaluation evaluation/demo-test --dry_run
+    python push_to_hub.py models/demo USER/NAME --onnx --space USER/PAGE
     python push_to_hub.py --dataset_dir data/processed --dataset_repo USER/SONGS
 
 Gathers exactly the files that belong on the Hub with a page of the measured metrics, checks that
@@ -15,6 +16,7 @@ from genreast.config import PushArguments, parse
 from genreast.errors import run
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
+PAGE_DIR = Path(__file__).parent / "examples" / "space"
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     from genreast.hub import publish
     from genreast.publishing import pack
 
-    parcels = pack(args, TEMPLATE)
+    parcels = pack(args, TEMPLATE, PAGE_DIR)
     for parcel in parcels:
         print(f"staged and checked: {parcel.folder} ({parcel.note})", file=sys.stderr)
     if args.dry_run:

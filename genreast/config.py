@@ -256,6 +256,9 @@ class PushArguments:
     onnx: bool = option(
         False, "add the model for ONNX Runtime and Transformers.js, float32 and int8"
     )
+    space: str | None = option(
+        None, "Hub Space to publish, USER/NAME: a page where people try the model"
+    )
     commit_message: str = option("Publish with GenreAST", "first line of the commit")
     staging_dir: str | None = option(
         None, "where the files are gathered (default: MODEL_DIR/hub_staging)"
@@ -264,14 +267,14 @@ class PushArguments:
 
     def __post_init__(self):
         faults = Faults()
-        if self.model_dir or self.onnx or not self.dataset_dir:
+        if self.model_dir or self.space or self.onnx or not self.dataset_dir:
             faults.unless(self.model_dir, "MODEL_DIR is missing: name a trained model folder")
             faults.unless(self.repo_id, "USER/NAME is missing: name the Hub model to publish as")
         faults.unless(
             self.dataset_repo or not self.dataset_dir,
             "--dataset_repo is missing: name the Hub dataset that --dataset_dir goes to",
         )
-        for repo_id in filter(None, (self.repo_id, self.dataset_repo)):
+        for repo_id in filter(None, (self.repo_id, self.dataset_repo, self.space)):
             faults.unless(
                 _is_repo_id(repo_id),
                 f"'{repo_id}' is not a Hub id; expected USER/NAME of letters, digits and - _ .",
@@ -279,6 +282,10 @@ class PushArguments:
         faults.unless(
             not (self.create_pr and (self.tag or self.revision != "main")),
             "--create_pr goes with neither --tag nor --revision: a pull request is to main",
+        )
+        faults.unless(
+            not self.space or not (self.create_pr or self.revision != "main"),
+            "--space goes with neither --create_pr nor --revision: it shows the model's main",
         )
         faults.unless(self.commit_message.strip(), "--commit_message is empty")
         faults.report()

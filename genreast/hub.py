@@ -175,7 +175,9 @@ def _prepare_repository(api: HfApi, destination: Destination, attempt: Attempt) 
                 f"there is no {destination.repo_type} {destination.repo_id!r} to make a pull"
                 " request to: publish it once without --create_pr"
             ) from None
-        patiently(lambda: api.create_repo(**place, private=destination.private, exist_ok=True))
+        sdk = "gradio" if destination.repo_type == "space" else None
+        options = {"private": destination.private, "space_sdk": sdk, "exist_ok": True}
+        patiently(lambda: api.create_repo(**place, **options))
         attempt.created = True
         info = patiently(lambda: api.repo_info(**place))
     if destination.private and not info.private:

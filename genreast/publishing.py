@@ -24,23 +24,27 @@ class Parcel:
     check: Callable[[Path], None] | None = None
 
 
-def pack(args: PushArguments, template: Path) -> list[Parcel]:
+def pack(args: PushArguments, template: Path, page_dir: Path) -> list[Parcel]:
     """Stage and check everything that the flags ask for; the network is not touched.
 
-    Raises UserError for whatever is wrong. The dataset comes first: the model's page names it.
+    `template` is the model card's, `page_dir` holds the Space's files. Raises UserError for
+    whatever is wrong. The model's page names the dataset and the Space shows the model, so they
+    go out in this order.
     """
     parcels = []
     if args.dataset_dir:
         parcels.append(_pack_dataset(args))
     if args.model_dir:
         parcels.append(_pack_model(args, template))
+    if args.space:
+        parcels.append(_pack_space(args, page_dir))
     return parcels
 
 
 def _pack_model(args: PushArguments, template: Path) -> Parcel:
     model_dir = Path(args.model_dir)
     evaluation = Path(args.evaluation) if args.evaluation else None
-    folder = Path(args.staging_dir or model_dir / "hub_staging")
+    folder = _model_staging(args)
     staging.check_model_dir(model_dir)
     check_license(args.license)
     metrics = staging.read_evaluation(model_dir, evaluation) if evaluation else {}
@@ -84,6 +88,24 @@ def _pack_dataset(args: PushArguments) -> Parcel:
     )
     rights = "no --dataset_license, so it is kept private"
     return Parcel(folder, destination, args.dataset_license or rights)
+
+
+def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
+    from genreast import hub_space
+
+    folder = _model_staging(args)
+    folder = folder.with_name(f"{folder.name}-space")
+    hub_space.stage_space(page_dir, args.repo_id, folder)
+    staging.scan(folder, hub_space.STAGED, owner=args.space.split("/")[0], token=get_token())
+    note = f"a page that shows {args.repo_id}"
+    if args.private:
+        note += "; it reads a private model with the secret HF_TOKEN of its settings"
+    destination = _destination(args, args.space, repo_type="space", owned=hub_space.OWNED)
+    return Parcel(folder, destination, note)
+
+
+def _model_staging(args: PushArguments) -> Path:
+    return Path(args.staging_dir or Path(args.model_dir) / "hub_staging")
 
 
 def _destination(args: PushArguments, repo_id: str, **options) -> Destination:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_store import HubError, HubStore, Repo, User, front_matter, metadata_errors
 
+SDKS = ("gradio", "docker", "static")
 LARGE = 10 * 1024 * 1024  # bytes; above it the Hub wants LFS for text too
 
 
@@ -97,6 +98,8 @@ def create_repo(store: HubStore, request: Request) -> Answer:
         raise HubError(403, f'{words} "{namespace}"')
     kind, name = asked.get("type") or "model", f"{namespace}/{asked['name']}"
     url = f"{request.hub_url}/{'' if kind == 'model' else kind + 's/'}{name}"
+    if kind == "space" and asked.get("sdk") not in SDKS:
+        raise HubError(400, '"sdk" must be one of gradio, docker, static')
     try:
         store.create(kind, name, private=asked.get("visibility") == "private")
     except HubError as error:

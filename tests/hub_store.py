@@ -197,9 +197,25 @@ def metadata_errors(data: dict, kind: str) -> list[str]:
         for value in [values] if isinstance(values, str) else values:
             if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(value)):
                 errors.append(f'"{key}" with value "{value}" is not valid')
+    if kind == "space":
+        errors += _space_errors(data)
     if kind == "model":
         errors += _model_index_errors(data.get("model-index", []))
     return errors
+
+
+def _space_errors(data: dict) -> list[str]:
+    colours = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+    checks = {
+        "sdk": data.get("sdk") in ("gradio", "docker", "static"),
+        "sdk_version": re.fullmatch(r"\d+\.\d+\.\d+", str(data.get("sdk_version"))),
+        "python_version": isinstance(data.get("python_version"), str),
+        "emoji": len(data.get("emoji", "")) == 1,
+        "colorFrom": data.get("colorFrom") in colours,
+        "colorTo": data.get("colorTo") in colours,
+        "short_description": len(data.get("short_description", "")) <= 60,
+    }
+    return [f'"{key}" is not valid' for key, passed in checks.items() if not passed]
 
 
 def _model_index_errors(index) -> list[str]:

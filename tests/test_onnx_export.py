@@ -134,7 +134,9 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
     api = HfApi(endpoint=hub.url)
     command = [str(exported), "alice/genre", "--staging_dir", str(tmp_path / "staged")]
     for flags, files in ((["--onnx"], set(onnx_export.FILES) | {"measurements.json"}), ([], set())):
-        (parcel,) = pack(parse(PushArguments, argv=[*command, *flags]), ROOT / "model_card.md")
+        (parcel,) = pack(
+            parse(PushArguments, argv=[*command, *flags]), ROOT / "model_card.md", ROOT
+        )
         publish(parcel.folder, parcel.destination, parcel.check, api)
         found = hub.repo("alice/genre").at("main").files
         assert {name[5:] for name in found if name.startswith("onnx/")} == files
