@@ -14,6 +14,8 @@ from scipy.special import log_softmax
 from genreast.metrics import CALIBRATION_BINS, confidence_bins
 
 RESAMPLES = 1000
+RESAMPLES_OF_MANY = 200  # of more than MANY samples, whose intervals are narrow
+MANY = 10_000
 LEVEL = 0.95
 
 
@@ -85,7 +87,7 @@ def intervals(
     labels: np.ndarray,
     groups: Sequence[str],
     label_names: Sequence[str],
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """95 % percentile intervals [low, high] of the scores, and of each class's F1.
@@ -94,7 +96,14 @@ def intervals(
     """
     if len(set(groups)) < 2:
         return {}
-    scores = weighted_scores(logits, labels, group_weights(groups, resamples, seed))
+    resamples = resamples or (RESAMPLES if len(labels) <= MANY else RESAMPLES_OF_MANY)
+    weights = group_weights(groups, resamples, seed)
+    # A few resamples at a time: their weights are as many numbers as samples each.
+    parts = [
+        weighted_scores(logits, labels, part)
+        for part in np.array_split(weights, -(-weights.size // 1_000_000))
+    ]
+    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     per_class = scores.pop("f1")
     found = {name: _interval(values) for name, values in scores.items()}
     found["per_class"] = {

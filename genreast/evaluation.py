@@ -115,14 +115,14 @@ def songs_of(clips: Scored, pooling: Pooling) -> Scored:
     song_ids = clips.columns["song_id"]
     logits, labels, names = pool_songs(clips.logits, clips.labels, song_ids, pooling)
     group_of = dict(zip(song_ids, clips.groups, strict=True))
-    counts = {name: song_ids.count(name) for name in names}
+    counts = Counter(song_ids)
     return Scored(
         names=names,
         logits=logits,
         labels=labels,
         groups=[group_of[name] for name in names],
         label_names=clips.label_names,
-        columns={"clips": list(counts.values())},
+        columns={"clips": [counts[name] for name in names]},
     )
 
 
@@ -180,7 +180,7 @@ def write(folder: Path, metrics: dict[str, Any], clips: Scored, songs: Scored) -
 
 
 def _write_csv(path: Path, key: str, scored: Scored) -> None:
-    names, probabilities = scored.label_names, scored.probabilities
+    names, probabilities, predictions = scored.label_names, scored.probabilities, scored.predictions
     part = path.with_name(path.name + ".part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -188,7 +188,7 @@ def _write_csv(path: Path, key: str, scored: Scored) -> None:
             [key, *scored.columns, "group", "label", "prediction", "confidence", *names]
         )
         for row, name in enumerate(scored.names):
-            label, prediction = scored.labels[row], scored.predictions[row]
+            label, prediction = scored.labels[row], predictions[row]
             values = [f"{value:.6f}" for value in probabilities[row]]
             more = [column[row] for column in scored.columns.values()]
             more += [scored.groups[row], names[label], names[prediction], values[prediction]]

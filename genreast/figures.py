@@ -180,9 +180,10 @@ def draw_all(metrics: dict, clips: Scored, songs: Scored, shares: dict[str, floa
             songs.labels, songs.predictions, names
         ),
     }
-    if shares:
+    per_class = metrics["song"]["per_class"]
+    if shares and any(per_class[name]["support"] and shares[name] for name in names):
         spans = metrics["confidence_intervals"]["song"].get("per_class", {})
-        drawn["f1_against_share"] = f1_against_share(metrics["song"]["per_class"], spans, shares)
+        drawn["f1_against_share"] = f1_against_share(per_class, spans, shares)
     found = metrics["calibration"]
     temperatures = {
         f"{level}s": found[level]["temperature"]
