@@ -1,7 +1,8 @@
 """The same recording under another name: equal and near-equal recordings, found from the sound.
 
-An inverted index over landmark keys gives candidates, words verify them. Each key is compared with
-its next few neighbours in the index, so the cost grows as n log n with the number of songs.
+An inverted index over landmark keys gives candidates, words verify them. Each entry is paired with
+its next few neighbours in the index alone, and only where the two songs would start within 2.6 s of
+each other, so work and memory are bounded by a fixed number of pairs a song, and sorting them.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ import numpy as np
 
 from genreast.fingerprint import Fingerprint
 
-NEIGHBOURS = 8  # entries of one key that each entry is paired with; copies chain through them
+NEIGHBOURS = 4  # entries of one key that each entry is paired with; copies chain through them
+MOST_OFFSET = 64  # frames (2.6 s) between the starts of two copies
 LEAST_VOTES = 4  # landmarks that agree on one offset
 MOST_BIT_ERRORS = 0.35  # Haitsma and Kalker 2002, section 4.2
 LEAST_FRAMES = 25  # audible frames (1 s) that must be there to compare
@@ -46,13 +48,15 @@ def candidates(fingerprints: list[Fingerprint]) -> Iterable[tuple[int, int, int]
     songs = np.repeat(np.arange(len(fingerprints)), lengths)
     keys = np.concatenate([print_.keys for print_ in fingerprints])
     frames = np.concatenate([print_.frames for print_ in fingerprints]).astype(np.int64)
-    order = np.lexsort((frames, songs, keys))
+    order = np.lexsort((songs, frames, keys))
     songs, keys, frames = songs[order], keys[order], frames[order]
     pairs, offsets = [], []
     for step in range(1, NEIGHBOURS + 1):
-        same = (keys[step:] == keys[:-step]) & (songs[step:] != songs[:-step])
-        pairs.append(songs[:-step][same] * len(fingerprints) + songs[step:][same])
-        offsets.append((frames[step:] - frames[:-step])[same])
+        first, second, offset = songs[:-step], songs[step:], frames[step:] - frames[:-step]
+        near = (keys[step:] == keys[:-step]) & (offset <= MOST_OFFSET) & (first != second)
+        first, second, offset = first[near], second[near], offset[near]
+        offsets.append(np.where(first < second, offset, -offset))
+        pairs.append(np.minimum(first, second) * len(fingerprints) + np.maximum(first, second))
     return _voted(np.concatenate(pairs), np.concatenate(offsets), len(fingerprints))
 
 
@@ -94,13 +98,13 @@ def connected(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 
 def _voted(pairs: np.ndarray, offsets: np.ndarray, songs: int) -> list[tuple[int, int, int]]:
     """The pairs with enough votes for one offset, each with its most voted one."""
-    # Two overlapping rows of bins four frames wide: no true offset is cut in half by both.
-    votes = [np.stack([pairs, (offsets + half) // 4 * 4 - half + 2], axis=1) for half in (0, 2)]
-    found, counts = np.unique(np.concatenate(votes), axis=0, return_counts=True)
-    enough = counts >= LEAST_VOTES
-    found, counts = found[enough], counts[enough]
     best: dict[int, tuple[int, int]] = {}
-    for (pair, offset), count in zip(found.tolist(), counts.tolist(), strict=True):
-        if count > best.get(pair, (0, 0))[0]:
-            best[pair] = (count, offset)
+    # Two overlapping rows of bins four frames wide: no true offset is cut in half by both.
+    for half in (0, 2):
+        bins = (offsets + MOST_OFFSET + half) // 4
+        found, counts = np.unique(pairs * MOST_OFFSET + bins, return_counts=True)
+        enough = counts >= LEAST_VOTES
+        for vote, count in zip(found[enough].tolist(), counts[enough].tolist(), strict=True):
+            pair, bin_ = divmod(vote, MOST_OFFSET)
+            best[pair] = max(best.get(pair, (0, 0)), (count, 4 * bin_ - MOST_OFFSET - half + 2))
     return [(*divmod(pair, songs), offset) for pair, (_, offset) in sorted(best.items())]
