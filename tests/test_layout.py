@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 # Each module imports only from those before it.
-ORDER = """
+ROOMS = """
     errors audio features config
     songs tags cuts fingerprint clips song_table audiofolder workers work_folder duplicates groups
     splits dataset_card assembly preparation
@@ -17,7 +17,8 @@ ORDER = """
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging model_card score_check onnx_export hub_errors hub hub_dataset hub_space
     publishing
-""".split()
+"""
+ORDER = ROOMS.split()
 
 
 def imported(path: Path) -> set[str]:
