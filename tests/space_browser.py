@@ -8,6 +8,7 @@ writes the picture that the README shows.
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +25,18 @@ PATIENCE = 60  # seconds that a page may take on a busy machine
 
 
 @contextmanager
-def browser() -> Iterator:
-    """A Chromium with an empty profile."""
+def browser(microphone: Path | None = None) -> Iterator:
+    """A Chromium with an empty profile, and a WAV file for its microphone."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in FLAGS.split():
         options.add_argument(flag)
+    if microphone:
+        options.add_argument("--use-fake-ui-for-media-stream")
+        options.add_argument("--use-fake-device-for-media-stream")
+        options.add_argument(f"--use-file-for-fake-audio-capture={microphone}")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options.add_argument(f"--user-data-dir={profile}")
         driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
@@ -52,6 +57,15 @@ def open_page(driver, url: str, size: tuple[int, int] = DESK) -> None:
 
 def upload(driver, song: Path) -> None:
     driver.find_element("css selector", "#song input[type=file]").send_keys(str(song.resolve()))
+
+
+def record(driver, seconds: float) -> None:
+    for button in ("[aria-label='Record audio']", ".record-button"):
+        wait(driver, lambda button=button: driver.find_elements("css selector", f"#song {button}"))
+        driver.find_element("css selector", f"#song {button}").click()
+    wait(driver, lambda: driver.find_element("css selector", "#song .stop-button").is_displayed())
+    time.sleep(seconds)
+    driver.find_element("css selector", "#song .stop-button").click()
 
 
 def genres(driver) -> dict[str, int]:

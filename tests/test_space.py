@@ -151,7 +151,11 @@ def test_a_browser_finds_a_song_s_genres_on_the_published_space(
 
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF, but no sound")
-    with running(space, hub.environment(tmp_path / "home")) as url, space_browser.browser() as page:
+    home, microphone = tmp_path / "home", song_files["ten"]
+    with (
+        running(space, hub.environment(home)) as url,
+        space_browser.browser(microphone) as page,
+    ):
         for song, size in (("long", space_browser.DESK), ("ten", space_browser.PHONE)):
             expected = dict(GenreClassifier.from_pretrained(tiny_model)(song_files[song]).genres())
             space_browser.open_page(page, url, size)
@@ -165,6 +169,9 @@ def test_a_browser_finds_a_song_s_genres_on_the_published_space(
             assert len(set(page.execute_script(across))) == 1, "nothing sticks out sideways"
             below = "return [document.documentElement.scrollHeight, innerHeight]"
             assert len(set(page.execute_script(below))) == 1, "all of it is on one screen"
+        space_browser.open_page(page, url)
+        space_browser.record(page, seconds=2)
+        assert space_browser.genres(page).keys() == expected.keys()
         space_browser.open_page(page, url)
         space_browser.upload(page, broken)
         assert "no answer" in space_browser.complaint(page)
