@@ -1,0 +1,185 @@
+"""Clip and song macro-F1 on real recordings after the same seconds of training as the recipe.
+
+    python -m benchmarks.quality [--quick] [--seconds 240] [--size tiny]
+
+Reads waivops_mini and esc10_mini from ../shared/audio. Both ways start from the same random
+weights, have the same batch size, learning rate and wall-clock, and keep their last weights;
+neither looks at the test split before the end. Steps fill the time at the rate measured before.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from benchmarks.measure import ROOT, rounded, save, summary
+from benchmarks.one_training import WARM_UP, Clock
+from benchmarks.peers import audio_course_training
+from benchmarks.real_datasets import FOLDS, esc10_fold, waivops
+from genreast.audiofolder import label_names, load_splits
+from genreast.batches import ClipDataset
+from genreast.config import parse
+from genreast.fine_tune import dataset_statistics, quiet_libraries, start_model
+from genreast.metrics import evaluate_clips
+from genreast.model import feature_extractor, from_scratch, set_labels
+from genreast.recipe import TrainArguments
+from genreast.training import GenreTrainer
+
+CONFIG = ROOT / "configs" / "scratch_small.yaml"
+CALIBRATION = 12  # timed steps, before the run itself
+LEVELS = ("clip", "song")
+Hear = Callable[[], tuple]  # the test clips' logits, labels and songs, and the labels' names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--audio", type=Path, default=ROOT.parent / "shared" / "audio")
+    parser.add_argument("--seconds", type=float, help="training time a run (default: 240)")
+    parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"))
+    parser.add_argument("--quick", action="store_true", help="one seed, one fold, 20 s a run")
+    args = parser.parse_args()
+    seconds = args.seconds or (20 if args.quick else 240)
+    if not args.audio.is_dir():
+        print(f"left out: no recordings at '{args.audio}'", file=sys.stderr)
+        return
+    quiet_libraries()
+    command = f"python -m benchmarks.quality --seconds {seconds:g} --size {args.size}"
+    command += " --quick" * args.quick
+    result = measure(args.audio, seconds, args.size, args.quick)
+    save("quality", result, command, args.quick)
+
+
+def measure(audio: Path, seconds: float, size: str, quick: bool) -> dict:
+    """Every run's scores by data set, and the paired gain of ours over the recipe in points."""
+    seeds = (0,) if quick else (0, 1, 2)
+    folds = FOLDS[:1] if quick else FOLDS
+    runs: dict[str, list[dict]] = {"waivops_mini": [], "esc10_mini": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in seeds:
+            dataset, prepared = waivops(audio, folder / f"waivops {seed}", seed)
+            runs["waivops_mini"].append({"seed": seed} | pair(dataset, seconds, size, seed))
+        for fold in folds:
+            dataset = esc10_fold(audio, folder / f"esc10 {fold}", fold)
+            for seed in seeds:
+                scores = pair(dataset, seconds, size, seed)
+                runs["esc10_mini"].append({"fold": fold, "seed": seed} | scores)
+    return {
+        "size": size,
+        "seconds_of_training": seconds,
+        "runs": runs,
+        "gains": {name: gains(each) for name, each in runs.items()},
+        "prepared_waivops": prepared,
+    }
+
+
+def gains(runs: list[dict]) -> dict:
+    """Medians of macro-F1 of both ways, and of the difference, run by run, in points."""
+    found = {}
+    for level in LEVELS:
+        key = f"{level}_macro_f1"
+        ours, recipe = ([run[way][key] for run in runs] for way in ("ours", "recipe"))
+        points = [100 * (one - other) for one, other in zip(ours, recipe, strict=True)]
+        found[level] = {"ours": summary(ours), "recipe": summary(recipe)}
+        found[level]["gain_in_points"] = summary(points)
+        found[level]["mean_gain_in_points"] = rounded(statistics.mean(points))
+    return found
+
+
+def pair(dataset: Path, seconds: float, size: str, seed: int) -> dict:
+    """Both ways trained for `seconds` on a dataset, and their scores on its test split."""
+    found = {}
+    for way, train in (("ours", train_ours), ("recipe", train_recipe)):
+        clock = Clock()
+        train(dataset, size, seed, WARM_UP + CALIBRATION, clock)
+        steps = max(2, round(seconds / clock.seconds_a_step))
+        watch = Stopwatch()
+        hear = train(dataset, size, seed, steps, watch)
+        found[way] = {"steps": steps, "seconds": rounded(watch.seconds)}
+        scores = evaluate_clips(*hear())
+        for level in LEVELS:
+            for metric in ("macro_f1", "accuracy"):
+                found[way][f"{level}_{metric}"] = rounded(scores[level][metric])
+        print(dataset.name, way, found[way], file=sys.stderr)
+    return found
+
+
+class Stopwatch(TrainerCallback):
+    """Seconds of training, from its first step to its last."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.start = time.perf_counter()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.seconds = time.perf_counter() - self.start
+
+
+def train_ours(dataset: Path, size: str, seed: int, steps: int, callback: TrainerCallback) -> Hear:
+    """`train_hf.py configs/scratch_small.yaml`, for a number of steps and without checkpoints."""
+    splits = load_splits(dataset)
+    names = label_names(splits)
+    with tempfile.TemporaryDirectory() as output:
+        words = [str(CONFIG), "--from_scratch", size, "--max_steps", str(steps)]
+        words += ["--seed", str(seed), "--output_dir", output, "--report_to", "none"]
+        words += ["--eval_strategy", "no", "--save_strategy", "no", "--disable_tqdm", "true"]
+        words += ["--load_best_model_at_end", "false", "--logging_steps", str(steps)]
+        args = parse(TrainArguments, argv=words)
+        torch.manual_seed(seed)
+        train, test = ClipDataset(splits["train"]), ClipDataset(splits["test"])
+        model, _ = start_model(args, names, train.longest_seconds())
+        extractor = feature_extractor(model.config, *dataset_statistics(str(dataset)))
+        trainer = GenreTrainer(model, args, train, test, extractor, callbacks=[callback])
+        trainer.train()
+
+    def hear():
+        found = trainer.predict(test)
+        rows = found.label_ids
+        songs = [test.song_ids[row] for row in rows]
+        return found.predictions, np.asarray(test.labels)[rows], songs, names
+
+    return hear
+
+
+def train_recipe(
+    dataset: Path, size: str, seed: int, steps: int, callback: TrainerCallback
+) -> Hear:
+    """The recipe on a model of the same size, with the batch and learning rate of ours.
+
+    The course's own learning rate is for pretrained weights, and too low from random ones.
+    """
+    ours = parse(TrainArguments, argv=[str(CONFIG), "--report_to", "none"])
+    splits = audio_course_training.load_clips(str(dataset))
+    names = splits["train"].features["label"].names
+    torch.manual_seed(seed)
+    model = from_scratch(size)
+    set_labels(model, names)
+    with tempfile.TemporaryDirectory() as output:
+        trainer = audio_course_training.trainer(
+            model,
+            splits,
+            output,
+            steps,
+            ours.per_device_train_batch_size,
+            ours.learning_rate,
+            seed=seed,
+            callbacks=[callback],
+        )
+        trainer.train()
+
+    def hear():
+        found = trainer.predict(splits["test"])
+        songs = list(splits["test"].with_format(None)["song_id"])
+        return found.predictions, found.label_ids, songs, names
+
+    return hear
+
+
+if __name__ == "__main__":
+    main()
