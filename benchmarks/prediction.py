@@ -8,8 +8,6 @@ speed does not depend on them. The result is benchmarks/results/prediction.json.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -17,17 +15,15 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.measure import ROOT, save
 from genreast.audio import load_audio
 from genreast.inference import GenreClassifier
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "prediction.json"
 GENRES = [f"genre {index}" for index in range(15)]
 
 
@@ -193,29 +189,8 @@ def main() -> None:
         results["small_model"] = small_model(small, songs, repetitions)
         cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
         results["evaluation"] = evaluation(base, cut, folder, 1 if quick else 2)
-    results |= {
-        "command": "python -m benchmarks.prediction" + (" --quick" if quick else ""),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "load_average_at_the_end": os.getloadavg(),
-        "threads": torch.get_num_threads(),
-        "fast_bfloat16": {
-            key: torch.cpu.get_capabilities().get(key) for key in ("amx_bf16", "avx512_bf16")
-        },
-        "versions": {name: version(name) for name in ("torch", "transformers", "torchcodec")}
-        | {"python": platform.python_version()},
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2))
-
-
-def cpu_name() -> str:
-    """The processor as the system names it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    command = "python -m benchmarks.prediction" + " --quick" * quick
+    save("prediction", results, command, quick)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
 """Songs a second and memory of `prepare_dataset.py`, beside the original's way and bare decoding.
 
-    python -m benchmarks.prepare --raw path/to/songs [--repeat 3] [--songs 20]
+    python -m benchmarks.prepare --raw path/to/songs [--repeat 3]
+    python -m benchmarks.prepare [--songs 20] [--seconds 180] [--repeat 3]
 
-Without --raw it makes a folder of 3-minute mp3s. Writes benchmarks/results/prepare-<name>.json.
+Without --raw it makes a folder of mp3s. Writes benchmarks/results/prepare-<name>.json.
 Every way runs as a process of its own, all in turn in each repetition. Rates leave out the start:
 each program first does its work once on a few songs (Python and its libraries take seconds to
 import, which a library of a thousand songs does not notice), then is timed on all of them.
 """
 
 import argparse
-import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -20,12 +19,15 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+import soundfile
 
 from benchmarks.faults import ROOT
+
+# benchmarks.measure is imported where it is used: the programs that are timed import this module,
+# and their memory must not count a torch that they do not need.
 
 pool = None  # the decoder's processes, kept from its warm-up to its timed run
 WARM_UP = 6  # songs, three a genre: the least that splits
@@ -46,31 +48,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--raw", type=Path, help="folder of genre folders")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--songs", type=int, default=20, help="3-minute songs to make")
+    parser.add_argument("--songs", type=int, default=20, help="songs to make")
+    parser.add_argument("--seconds", type=int, default=180, help="their length")
+    parser.add_argument("--quick", action="store_true", help="keep the result apart")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        raw = args.raw or make_long_songs(Path(folder) / "raw", args.songs)
+        raw = args.raw or make_long_songs(Path(folder) / "raw", args.songs, args.seconds)
         warm = make_long_songs(Path(folder) / "warm", WARM_UP, seconds=5)
-        name = args.raw.name if args.raw else "three_minutes"
         result = measure(raw, warm, Path(folder), args.repeat)
-    result["command"] = f"python -m benchmarks.prepare --repeat {args.repeat}"
-    result["command"] += f" --raw {name}" if args.raw else f" --songs {args.songs}"
-    path = ROOT / "benchmarks" / "results" / f"prepare-{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    from benchmarks.measure import save
+
+    name = args.raw.name if args.raw else f"{args.songs}_made_songs"
+    made = f" --raw {name}" if args.raw else f" --songs {args.songs} --seconds {args.seconds}"
+    command = f"python -m benchmarks.prepare --repeat {args.repeat}{made}"
+    save(f"prepare-{name}", result, command + " --quick" * args.quick, args.quick)
 
 
 def measure(raw: Path, warm: Path, folder: Path, repeat: int) -> dict:
     """Seconds, processor seconds and peak memory of each way, the ways taking turns."""
+    from benchmarks.measure import paired_ratio, rounded
+
     off = ["--duplicates", "ignore", "--feature_stats", "false"]
     ways = {
         "original": ("original", []),
         "decoder_alone": ("decoder", []),
         "everything_on": ("ours", []),
         "duplicates_and_statistics_off": ("ours", off),
+        "one_worker": ("ours", ["--num_workers", "1"]),
     }
     songs = songs_below(raw)
+    audio_seconds = sum(soundfile.info(song).duration for song in songs)
     runs = {way: [] for way in ways}
     for number in range(repeat):
         for way, (function, options) in ways.items():
@@ -83,21 +90,19 @@ def measure(raw: Path, warm: Path, folder: Path, repeat: int) -> dict:
         way: {key: statistics.median(one[key] for one in results) for key in results[0]}
         for way, results in runs.items()
     }
-    original = medians["original"]["seconds"]
-    decoder = medians["decoder_alone"]["seconds"]
+    seconds = {way: [one["seconds"] for one in results] for way, results in runs.items()}
     for way, result in medians.items():
-        seconds = [one["seconds"] for one in runs[way]]
-        result["seconds_spread"] = [min(seconds), max(seconds)]
-        result["songs_a_second"] = round(len(songs) / result["seconds"], 2)
-        result["times_the_original"] = round(original / result["seconds"], 2)
-        result["share_of_the_decoder"] = round(decoder / result["seconds"], 2)
+        result["seconds_spread"] = [min(seconds[way]), max(seconds[way])]
+        result["songs_a_second"] = rounded(len(songs) / result["seconds"])
+        result["audio_seconds_a_second"] = rounded(audio_seconds / result["seconds"])
+        result["times_the_original"] = paired_ratio(seconds["original"], seconds[way])["median"]
+        share = paired_ratio(seconds["decoder_alone"], seconds[way])
+        result["share_of_the_decoder"] = share["median"]
     return {
         "songs": len(songs),
+        "audio_seconds": round(audio_seconds),
         "repetitions": repeat,
         "ways": medians,
-        "load_average": os.getloadavg()[0],
-        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("torch", "torchcodec", "librosa", "scipy")},
     }
 
 
@@ -197,14 +202,6 @@ def make_long_songs(raw: Path, count: int, seconds: int = 180) -> Path:
         command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-b:a", "192k", path]
         subprocess.run(command, check=True)
     return raw
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":
