@@ -6,6 +6,7 @@ in the user's order too.
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from genreast.errors import UserError
 SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.parquet"
 SONGS_FILE = "songs.csv"
+PREPARATION_FILE = "preparation.json"
 
 
 def clip_columns(names: list[str]) -> Features:
@@ -69,6 +71,12 @@ def load_splits(
 def label_names(splits: DatasetDict) -> list[str]:
     """The genres, in the order of their label ids."""
     return next(iter(splits.values())).features["label"].names
+
+
+def preparation(dataset: str | Path) -> dict:
+    """How the dataset was made, from `preparation.json`; empty where that is not known."""
+    path = Path(dataset) / PREPARATION_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def fingerprint(splits: DatasetDict) -> str:

@@ -1,9 +1,11 @@
 """The dataset's README.md: a Hub dataset card with what is in it and how it was made."""
 
+import json
 from pathlib import Path
 
 from huggingface_hub import DatasetCardData
 
+from genreast.audiofolder import PREPARATION_FILE
 from genreast.config import PrepareArguments
 from genreast.song_table import SongRow
 
@@ -54,3 +56,19 @@ def write_card(
         seed=args.seed,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> None:
+    """Write `preparation.json`: what a model's page later says of how its splits were made."""
+    grouped = "own group" if args.group_by.endswith(".csv") else args.group_by
+    facts = {
+        "clip_seconds": args.clip_seconds,
+        "group_by": grouped,
+        "seed": args.seed,
+        "val_fraction": args.val_fraction,
+        "test_fraction": args.test_fraction,
+    }
+    if args.duplicates == "group":
+        facts["duplicates"] = sum(row.status == "duplicate_of" for row in rows)
+    path = folder / PREPARATION_FILE
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -83,15 +83,11 @@ def log_mel(
 def _log_mel(waveforms: torch.Tensor, filters: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     frames = waveforms.unfold(-1, FRAME_LENGTH, FRAME_SHIFT)
     frames = frames - frames.mean(-1, keepdim=True)
-    emphasised = torch.cat(
-        [
-            frames[..., :1] * (1 - PREEMPHASIS),
-            torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS),
-        ],
-        dim=-1,
-    )
+    emphasised = torch.empty_like(frames)
+    torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1:])
+    emphasised[..., 0] = frames[..., 0] * (1 - PREEMPHASIS)
     spectrum = torch.fft.rfft(emphasised.mul_(window), n=FFT_LENGTH)
-    power = torch.view_as_real(spectrum).square_().sum(-1)
+    power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
     return (power @ filters).clamp_(min=MEL_FLOOR).log_().float()
 
 

@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
 from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
-from genreast.audiofolder import fingerprint, label_names, load_splits
+from genreast.audiofolder import fingerprint, label_names, load_splits, preparation
 from genreast.batches import ClipDataset
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
@@ -61,7 +61,8 @@ def fine_tune(args: TrainArguments) -> None:
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)
         if trainer.is_world_process_zero():
-            record = training_config(args, trainer, splits, fingerprint(dataset))
+            about = {"fingerprint": fingerprint(dataset), "preparation": preparation(args.dataset)}
+            record = training_config(args, trainer, splits, about)
             save(trainer, Path(args.output_dir), record, {**result.metrics, **metrics}, history)
             report(trainer, args, metrics)
 

@@ -47,7 +47,7 @@ def save(
 
 
 def training_config(
-    args: TrainArguments, trainer: GenreTrainer, splits: DatasetDict, dataset_fingerprint: str
+    args: TrainArguments, trainer: GenreTrainer, splits: DatasetDict, about_dataset: dict
 ) -> dict:
     """What made the model: settings, data, versions. Nothing in it names this machine or user."""
     names = trainer.genres
@@ -64,7 +64,7 @@ def training_config(
         "base_model": None if args.from_scratch else portable(args.model_name_or_path),
         "dataset": {
             "name": portable(args.dataset),
-            "fingerprint": dataset_fingerprint,
+            **about_dataset,
             "labels": names,
             "splits": songs,
         },

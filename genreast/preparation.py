@@ -12,7 +12,7 @@ from genreast.assembly import check, clip_rows, train_stats, write_files, write_
 from genreast.audio import SAMPLING_RATE
 from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.config import PrepareArguments
-from genreast.dataset_card import write_card
+from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.errors import UserError
 from genreast.fingerprint import Fingerprint
@@ -117,6 +117,7 @@ def write_dataset(
         if args.feature_stats:
             train_stats(rows, records).save(work.dataset)
         write_card(work.dataset, args, rows, library.genres, text)
+        write_facts(work.dataset, args, rows)
         check(work.dataset)
         work.publish(text)
     except OSError as error:
