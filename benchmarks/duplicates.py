@@ -2,15 +2,15 @@
 
     python -m benchmarks.duplicates
 
-Prints one JSON object: seconds and candidate pairs for each number of songs.
+Writes benchmarks/results/duplicates.json: seconds and candidate pairs for each number of songs.
 """
 
 import argparse
-import json
 import time
 
 import numpy as np
 
+from benchmarks.measure import save
 from genreast.duplicates import near_copies
 from genreast.fingerprint import Fingerprint
 
@@ -21,8 +21,11 @@ COPIES = 0.01  # of the songs
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--songs", type=int, nargs="+", default=[1000, 4000, 16000])
+    parser.add_argument("--quick", action="store_true", help="keep the result apart")
     args = parser.parse_args()
-    print(json.dumps([measure(count) for count in args.songs], indent=2))
+    command = "python -m benchmarks.duplicates --songs " + " ".join(map(str, args.songs))
+    result = {"sizes": [measure(count) for count in args.songs]}
+    save("duplicates", result, command + " --quick" * args.quick, args.quick)
 
 
 def measure(count: int) -> dict:

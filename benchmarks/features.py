@@ -12,7 +12,6 @@ import torch
 from transformers import ASTFeatureExtractor
 
 from benchmarks.measure import (
-    growth_exponent,
     in_turns,
     paired_ratio,
     save,
@@ -93,7 +92,7 @@ def growth(waveforms: torch.Tensor, repetitions: int) -> dict:
     sizes = [len(waveforms) // 4, len(waveforms) // 2, len(waveforms)]
     runs = {str(size): ours(waveforms[:size], "cpu", torch.float32, 1) for size in sizes}
     seconds = [summary(values)["median"] for values in in_turns(repetitions, **runs).values()]
-    return {"clips": sizes, "seconds": seconds, "exponent": growth_exponent(sizes, seconds)}
+    return {"clips": sizes, "seconds": seconds}
 
 
 def largest_difference(waveforms: torch.Tensor) -> float:

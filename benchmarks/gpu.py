@@ -85,10 +85,10 @@ def measure(device: torch.device, size: str, quick: bool = False) -> dict:
     kinds = ("sdpa", "eager") if quick else ("sdpa", "eager", "flash_attention_2")
     rows = [run(Setting(small, attention=kind)) for kind in kinds]
     ways = (False,) if quick else (False, True)
-    best = Setting(small, fastest(rows)["attention"])
+    attention = fastest(rows)["attention"]
     for compiled in ways:
         for batch_size in batch_sizes(small, quick):
-            setting = Setting(batch_size, best.attention, compiled)
+            setting = Setting(batch_size, attention, compiled)
             if setting in (Setting(small, kind) for kind in kinds):
                 continue
             rows.append(run(setting))
@@ -98,6 +98,8 @@ def measure(device: torch.device, size: str, quick: bool = False) -> dict:
     for share in PATCHOUTS[1:]:
         for compiled in ways:
             rows.append(run(Setting(top["batch_size"], top["attention"], compiled, share)))
+    best = {f"{share:g}": fastest(with_patchout(rows, share)) for share in PATCHOUTS}
+    rates = {share: row["samples_per_second"] for share, row in best.items()}
     return {
         "device": device.type,
         "size": size,
@@ -108,6 +110,9 @@ def measure(device: torch.device, size: str, quick: bool = False) -> dict:
         },
         "parameters": sum(p.numel() for p in from_scratch(size).parameters()),
         "settings": rows,
+        "best": {share: row["share_of_the_matrix_rate"] for share, row in best.items()},
+        "best_samples_per_second": rates,
+        "gain_of_half": rounded(rates["0.5"] / rates["0"]),
         "recipe": recipe(size, device, 2 if quick else 10, 1 if quick else 8),
     }
 
@@ -129,6 +134,10 @@ def fastest(rows: list[dict]) -> dict:
 
 def from_scratch_config(size: str):
     return from_scratch(size).config
+
+
+def with_patchout(rows: list[dict], share: float) -> list[dict]:
+    return [row for row in rows if row["patchout"] == share]
 
 
 class Step:

@@ -18,9 +18,8 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-QUICK_RESULTS = RESULTS / "quick"  # not kept in git: the README's tables come from full runs
+from benchmarks.markdown import QUICK, RESULTS, ROOT
+
 LIBRARIES = ("torch", "torchcodec", "transformers", "accelerate", "datasets", "librosa", "scipy")
 
 
@@ -57,12 +56,6 @@ def paired_ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
 def rounded(value: float, digits: int = 4) -> float:
     """A value to four significant digits."""
     return float(f"{value:.{digits}g}")
-
-
-def growth_exponent(sizes: list[float], costs: list[float]) -> float:
-    """The exponent b of cost = a · size^b, by least squares on logarithms; 1 is linear."""
-    x, y = ([math.log(value) for value in values] for values in (sizes, costs))
-    return rounded(statistics.linear_regression(x, y).slope, 3)
 
 
 def synchronise(device: torch.device) -> None:
@@ -121,8 +114,11 @@ def tokens_kept(config, patchout: float) -> int:
 
 
 def save(name: str, result: dict[str, Any], command: str, quick: bool = False) -> Path:
-    """Write a result with what made it: command, commit, versions and machine."""
-    folder = QUICK_RESULTS if quick else RESULTS
+    """Write a result with what made it: command, commit, versions and machine.
+
+    A quick one goes to a folder that git does not keep: the tables come from full runs.
+    """
+    folder = QUICK if quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     content = {**result, "command": command, "commit": commit(), **machine()}
     part = folder / f"{name}.json.part"

@@ -18,7 +18,6 @@ from pathlib import Path
 from benchmarks.made_dataset import make_dataset
 from benchmarks.measure import (
     ROOT,
-    growth_exponent,
     in_turns,
     paired_ratio,
     save,
@@ -42,15 +41,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = make_dataset(Path(folder) / "10 s", clips=32 if args.quick else 128)
         repetitions, steps = (1, 6) if args.quick else (3, 20)
-        result = {
+        result = {"clip_seconds": 10}
+        result["sizes"] = {
             size: compare(runs_of(str(data), size, steps, args.quick), repetitions)
             for size in sizes
         }
         if args.base:
-            result["base"] = compare(runs_of(str(data), "base", 3, quick=False), 1)
+            result["sizes"]["base"] = compare(runs_of(str(data), "base", 3, quick=False), 1)
         if not args.quick:
             result["growth"] = growth(Path(folder), steps)
-    save("training", {"sizes": result, "clip_seconds": 10}, command, args.quick)
+    save("training", result, command, args.quick)
 
 
 def runs_of(dataset: str, size: str, steps: int, quick: bool) -> dict[str, tuple[Run, int]]:
@@ -114,8 +114,7 @@ def growth(folder: Path, steps: int) -> dict:
         data = make_dataset(folder / f"{window:g} s", clips=64, seconds=window)
         run = Run("ours", str(data), "tiny", steps, window_seconds=window, **FAST)
         seconds.append(1 / in_process(run)["samples_per_second"])
-    exponent = growth_exponent(list(WINDOWS), seconds)
-    return {"window_seconds": WINDOWS, "seconds_a_sample": seconds, "exponent": exponent}
+    return {"window_seconds": WINDOWS, "seconds_a_sample": seconds}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""What 1,000, 100,000 and 10 million songs cost, from the measured rates: docs/scaling.md's tables.
+
+`python -m benchmarks.table` writes them. A song is three minutes. Costs are the measured ones times
+the size, raised to the measured exponent where that is not 1; a row without a measurement is left
+out.
+"""
+
+import math
+
+from benchmarks.growth import duplicates
+from benchmarks.markdown import Results, figure, markdown
+
+SIZES = (1_000, 100_000, 10_000_000)
+SONG_SECONDS = 180
+CLIP_SECONDS = 10
+CLIPS_A_SONG = SONG_SECONDS // CLIP_SECONDS
+GPUS = (1, 8, 64)
+WORKERS = 2  # of the measured preparation
+CORES_A_HOST = 64
+
+
+def preparing(results: Results) -> str:
+    """Core-hours of preparing, of searching for copies, and hours on hosts of 64 cores."""
+    core_seconds = core_seconds_a_song(results)
+    if core_seconds is None:
+        return ""
+    rows = []
+    for size in SIZES:
+        hours = size * core_seconds / 3600
+        search = search_hours(results, size)
+        rows.append(
+            [
+                f"{size:,}",
+                f"{size * SONG_SECONDS / 3600:,.0f} h",
+                number(hours),
+                number(hours / CORES_A_HOST) + " h",
+                "" if search is None else number(search),
+            ]
+        )
+    heads = ["songs", "audio", "core-hours", f"on {CORES_A_HOST} cores"]
+    return markdown([*heads, "of them, search for copies, one core"], rows)
+
+
+def storing(results: Results) -> str:
+    """Bytes and files of the prepared dataset."""
+    prepared = results.get("quality", {}).get("prepared_waivops")
+    if not prepared:
+        return ""
+    a_second = prepared["bytes"] / prepared["seconds_of_audio"]
+    rows = [
+        [f"{size:,}", f"{size * CLIPS_A_SONG:,}", size_of(size * SONG_SECONDS * a_second)]
+        for size in SIZES
+    ]
+    return markdown(["songs", "clips", "FLAC at 16 kHz"], rows, results["quality"])
+
+
+def training(results: Results) -> str:
+    """Hours of one epoch over all clips, on this CPU and on GPUs that share it evenly."""
+    rows = []
+    cpu = results.get("training", {}).get("sizes", {})
+    for name, ways in cpu.items():
+        for way in ("bfloat16", "bfloat16, patchout 0.5"):
+            if way in ways:
+                rate = ways[way]["samples_per_second"]["median"]
+                rows += epochs(f"{name}, this CPU, {way}", rate, (1,))
+    gpu = results.get("gpu", {})
+    for share, rate in gpu.get("best_samples_per_second", {}).items():
+        rows += epochs(f"{gpu['size']}, {gpu['gpu']}, patchout {share}", rate, GPUS)
+    return markdown(["model", "devices", *(f"{size:,} songs" for size in SIZES)], rows)
+
+
+def feeding(results: Results) -> str:
+    """What one GPU asks of disks, decoders and the network between GPUs."""
+    gpu, prepared = results.get("gpu", {}), results.get("quality", {}).get("prepared_waivops")
+    rows = []
+    for share, rate in gpu.get("best_samples_per_second", {}).items():
+        row = [f"patchout {share}", figure(rate)]
+        read = ""
+        if prepared:
+            clip = prepared["bytes"] / prepared["seconds_of_audio"] * CLIP_SECONDS
+            read = size_of(rate * clip) + "/s"
+        decoder = decoded_seconds_a_core(results)
+        cores = "" if decoder is None else figure(rate * CLIP_SECONDS / decoder)
+        batch = best_batch(gpu, share)
+        steps = rate / batch
+        # A ring all-reduce sends and receives twice the gradients, 4 bytes a parameter.
+        exchange = size_of(2 * 4 * gpu["parameters"] * steps) + "/s"
+        rows.append([*row, read, cores, exchange])
+    heads = ["", "samples/s", "read", "cores that decode mp3 as fast", "gradients exchanged"]
+    return markdown(heads, rows, gpu or None)
+
+
+def epochs(name: str, samples_per_second: float, devices: tuple[int, ...]) -> list[list[str]]:
+    """A row for each number of devices: hours of an epoch at each size."""
+    return [
+        [
+            name,
+            str(count),
+            *(
+                number(size * CLIPS_A_SONG / samples_per_second / count / 3600) + " h"
+                for size in SIZES
+            ),
+        ]
+        for count in devices
+    ]
+
+
+def core_seconds_a_song(results: Results) -> float | None:
+    """Of preparing a three-minute song, everything on."""
+    found = results.get("prepare-20_made_songs") or results.get("prepare-waivops_mini")
+    if not found or "audio_seconds" not in found:
+        return None
+    taken = found["ways"]["everything_on"]["seconds"]
+    return WORKERS * taken / found["audio_seconds"] * SONG_SECONDS
+
+
+def search_hours(results: Results, size: int) -> float | None:
+    """Of searching for copies among `size` songs, from the largest measured and the exponent."""
+    growth = duplicates(results)
+    if not growth.sizes:
+        return None
+    return growth.costs[-1] * (size / growth.sizes[-1]) ** growth.b / 3600
+
+
+def decoded_seconds_a_core(results: Results) -> float | None:
+    """Seconds of mp3 that one core decodes and resamples in a second."""
+    found = results.get("prepare-20_made_songs", {}).get("ways", {}).get("decoder_alone", {})
+    rate = found.get("audio_seconds_a_second")
+    return rate / WORKERS if rate else None
+
+
+def best_batch(gpu: dict, share: str) -> int:
+    """The batch size behind the best rate at a share of patches left out."""
+    rate = gpu["best_samples_per_second"][share]
+    return next(
+        row["batch_size"]
+        for row in gpu["settings"]
+        if row.get("samples_per_second") == rate and f"{row['patchout']:g}" == share
+    )
+
+
+def number(value: float) -> str:
+    """Two significant digits, with thousands marked."""
+    if value >= 100:
+        digits = len(str(int(value))) - 2
+        return f"{round(value / 10**digits) * 10**digits:,}"
+    return f"{value:.2g}"
+
+
+def size_of(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    power = min(max(int(math.log10(max(count, 1)) // 3), 0), 5)
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"
+
+
+TABLES = {
+    "preparing": preparing,
+    "storing": storing,
+    "training": training,
+    "feeding": feeding,
+}

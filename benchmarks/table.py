@@ -1,0 +1,221 @@
+"""Render the README's tables from benchmarks/results/*.json: no figure is typed by hand.
+
+    python -m benchmarks.table              # writes README.md and docs/scaling.md
+    python -m benchmarks.table --quick      # prints the tables of the last quick run
+
+A table stands between `<!-- table:NAME -->` and `<!-- /table -->`. One whose results are missing
+is left out.
+"""
+
+import argparse
+
+from benchmarks import scaling
+from benchmarks.growth import exponents
+from benchmarks.markdown import (
+    QUICK,
+    ROOT,
+    Results,
+    figure,
+    markdown,
+    percent,
+    read_results,
+    spread,
+    write,
+)
+from benchmarks.targets import PREPARED, TARGETS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="print the last quick run's tables")
+    if parser.parse_args().quick:
+        results = read_results(QUICK)
+        print("\n".join(render(results) for render in TABLES.values()))
+        return
+    results = read_results()
+    write(ROOT / "README.md", TABLES, results)
+    write(ROOT / "docs" / "scaling.md", scaling.TABLES, results)
+
+
+def targets(results: Results) -> str:
+    """Every target that was measured, met or not."""
+    rows = []
+    for target in TARGETS:
+        measured = target.measured(results)
+        if measured is not None:
+            sign = "≤" if target.at_most else "≥"
+            verdict = "met" if target.met(measured) else f"missed: {target.why_missed}".rstrip(": ")
+            value = f"{sign} {target.value:g}{target.unit}"
+            rows.append([target.text, value, f"{figure(measured)}{target.unit}", verdict])
+    return markdown(["", "target", "measured", ""], rows)
+
+
+def prepare(results: Results) -> str:
+    """Songs a second of each way to prepare a dataset."""
+    titles = {
+        "original": "the original's way",
+        "decoder_alone": "decoding alone, two processes",
+        "everything_on": "`prepare_dataset.py`",
+        "duplicates_and_statistics_off": "without duplicates and statistics",
+        "one_worker": "with one worker",
+    }
+    names = [name for name in results if name.startswith("prepare-")]
+    shown = [name for name in PREPARED if name in names] or names
+    rows = [
+        [
+            name.removeprefix("prepare-").replace("_", " "),
+            titles[way],
+            figure(found["songs_a_second"]),
+            figure(found["audio_seconds_a_second"]),
+            figure(found["times_the_original"]) + "×",
+            percent(found["share_of_the_decoder"]),
+            f"{found['peak_mb']:.0f} MB",
+        ]
+        for name in shown
+        for way, found in results[name]["ways"].items()
+        if "audio_seconds_a_second" in found
+    ]
+    heads = ["", "songs/s", "audio s/s", "to the original", "of the decoder", "memory"]
+    return markdown(["songs", *heads], rows, results.get(shown[0]) if shown else None)
+
+
+def features(results: Results) -> str:
+    """Clips a second from waveform to log-mel."""
+    found = results.get("features")
+    rows = [
+        [
+            "`ASTFeatureExtractor`" if way == "extractor" else f"ours, {way}",
+            spread(one["clips_per_second"]),
+            spread(one["times_the_extractor"]) + "×",
+        ]
+        for way, one in (found or {}).get("ways", {}).items()
+    ]
+    return markdown(["features", "10 s clips/s", "to the extractor"], rows, found)
+
+
+def training(results: Results) -> str:
+    """Training samples a second, and their share of what the machine can multiply."""
+    found = results.get("training")
+    rows = [
+        [
+            size,
+            way if way.startswith("recipe") else f"ours, {way}",
+            spread(one["samples_per_second"]),
+            spread(one["times_the_recipe"]) + "×",
+            percent(one.get("share_of_the_matrix_rate")),
+        ]
+        for size, ways in (found or {}).get("sizes", {}).items()
+        for way, one in ways.items()
+    ]
+    heads = ["model", "", "10 s samples/s", "to the faster recipe", "of the matrix rate"]
+    return markdown(heads, rows, found)
+
+
+def quality(results: Results) -> str:
+    """Macro-F1 after equal seconds of training."""
+    found = results.get("quality")
+    rows = [
+        [
+            name,
+            str(len(found["runs"][name])),
+            f"{level}s",
+            spread(one["recipe"]),
+            spread(one["ours"]),
+            f"{one['mean_gain_in_points']:+.1f} "
+            f"({one['gain_in_points']['spread'][0]:+.1f} to "
+            f"{one['gain_in_points']['spread'][1]:+.1f})",
+        ]
+        for name, levels in (found or {}).get("gains", {}).items()
+        for level, one in levels.items()
+    ]
+    heads = ["recordings", "runs", "macro-F1 of", "recipe", "ours", "mean gain in points"]
+    return markdown(heads, rows, found)
+
+
+def prediction(results: Results) -> str:
+    """Seconds of predicting and evaluating."""
+    found = results.get("prediction", {})
+    pairs = {
+        "one_song": ("one 160 s song, start included", "stock", "stock pipeline"),
+        "folder_of_songs": ("a folder of songs", "original", "the original's loop"),
+        "small_model": ("a folder, small model", "decoder", "decoding alone"),
+        "evaluation": ("evaluating clips", "course", "the recipe's `evaluate()`"),
+    }
+    rows = []
+    for name, (title, peer, peer_title) in pairs.items():
+        if name in found:
+            one = found[name]
+            rate = next((key for key in one["ours"] if key.endswith("_per_second")), None)
+            values = [one[way][rate or "median"] for way in ("ours", peer)]
+            unit = f" {rate.removesuffix('_per_second')}/s" if rate else " s"
+            cells = [f"{figure(value)}{unit}" for value in values]
+            rows.append([title, cells[0], peer_title, cells[1]])
+    if "long_mix" in found:
+        mix = found["long_mix"]
+        title = f"{mix['hours']:g} h mix, peak memory"
+        rows.append([title, f"{figure(mix['peak_gigabytes'])} GB", "", ""])
+    return markdown(["", "ours", "instead", ""], rows, found)
+
+
+def growth(results: Results) -> str:
+    """How each cost grows with its size."""
+    rows = [
+        [one.what, " → ".join(f"{size:g}" for size in one.sizes) + f" {one.unit}", f"{one.b:.2f}"]
+        for one in exponents(results)
+    ]
+    return markdown(["cost", "sizes", "exponent (1: linear)"], rows)
+
+
+def faults(results: Results) -> str:
+    """Kills and broken files survived."""
+    found = results.get("faults")
+    if not found:
+        return ""
+    kills, broken = found["kill_test"], found["broken_files"]
+    sound = broken["files"] - broken["without_reason"]
+    rows = [
+        ["killed at a random moment and run again", kills["kills"], kills["byte_identical"]],
+        ["broken files", broken["files"], min(broken["listed"], sound)],
+    ]
+    heads = ["", "tried", "same bytes in the end; listed with a reason"]
+    return markdown(heads, [[str(cell) for cell in row] for row in rows], found)
+
+
+def gpu(results: Results) -> str:
+    """Fine-tuning on a GPU."""
+    found = results.get("gpu")
+    rows = [
+        [
+            str(one["batch_size"]),
+            one["attention"],
+            "yes" if one["compiled"] else "no",
+            f"{one['patchout']:g}",
+            figure(one["samples_per_second"]),
+            percent(one["share_of_the_matrix_rate"]),
+            f"{figure(one['peak_gigabytes'])} GB" if "peak_gigabytes" in one else "",
+        ]
+        for one in (found or {}).get("settings", [])
+        if "samples_per_second" in one
+    ]
+    if rows:
+        rate = figure(found["recipe"]["samples_per_second"])
+        rows.append([str(found["recipe"]["batch_size"]), "the recipe", "no", "0", rate, "", ""])
+    heads = ["batch", "attention", "compiled", "patchout", "10 s samples/s"]
+    return markdown([*heads, "of the matrix rate", "memory"], rows, found)
+
+
+TABLES = {
+    "targets": targets,
+    "prepare": prepare,
+    "features": features,
+    "training": training,
+    "quality": quality,
+    "prediction": prediction,
+    "growth": growth,
+    "faults": faults,
+    "gpu": gpu,
+}
+
+
+if __name__ == "__main__":
+    main()

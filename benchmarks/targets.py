@@ -1,0 +1,89 @@
+"""What this project set out to reach, and where each result stands against it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+PREPARED = ("prepare-waivops_mini", "prepare-20_made_songs")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure to reach: where it is in the results, and on which side of `value` it should be."""
+
+    text: str
+    result: str
+    path: tuple[str | int, ...]
+    value: float
+    at_most: bool = False
+    unit: str = "×"
+    why_missed: str = ""  # shown where it is missed
+
+    def measured(self, results: dict[str, Any]) -> float | None:
+        """The figure, or None where it was not measured."""
+        found = results.get(self.result)
+        try:
+            for key in self.path:
+                found = found[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+        return found
+
+    def met(self, figure: float) -> bool:
+        return figure <= self.value if self.at_most else figure >= self.value
+
+
+def prediction(text: str, part: str, key: str, value: float, **options) -> Target:
+    return Target(text, "prediction", (part, key), value, **options)
+
+
+def prepared(text: str, way: str, key: str, value: float, **options) -> list[Target]:
+    names = {"prepare-waivops_mini": "loops", "prepare-20_made_songs": "3-minute songs"}
+    return [
+        Target(f"{text}, {names[name]}", name, ("ways", way, key), value, **options)
+        for name in PREPARED
+    ]
+
+
+def training(text: str, size: str) -> Target:
+    way = "bfloat16, patchout 0.5"
+    path = ("sizes", size, way, "times_the_recipe", "median")
+    return Target(text, "training", path, 4)
+
+
+def quality(text: str, dataset: str) -> Target:
+    path = ("gains", dataset, "song", "mean_gain_in_points")
+    return Target(text, "quality", path, 10, unit=" points")
+
+
+TARGETS = [
+    *prepared(
+        "preparing against the original's way, all on",
+        "everything_on",
+        "times_the_original",
+        3,
+    ),
+    *prepared(
+        "the same without duplicates and statistics",
+        "duplicates_and_statistics_off",
+        "times_the_original",
+        4,
+    ),
+    *prepared(
+        "peak memory of preparing", "everything_on", "peak_mb", 1200, at_most=True, unit=" MB"
+    ),
+    training("training against the recipe, tiny", "tiny"),
+    training("training against the recipe, small", "small"),
+    quality("song macro-F1 over the recipe's, waivops_mini", "waivops_mini"),
+    quality("song macro-F1 over the recipe's, esc10_mini", "esc10_mini"),
+    prediction("one song against the stock pipeline", "one_song", "times_faster", 3),
+    prediction("a folder against the original's loop", "folder_of_songs", "times_the_rate", 4),
+    prediction(
+        "a small model against the bare decoder", "small_model", "share_of_the_decoders_rate", 0.75
+    ),
+    prediction("evaluating against the recipe", "evaluation", "times_faster", 3),
+    prediction(
+        "memory of a ten-hour mix", "long_mix", "peak_gigabytes", 2.5, at_most=True, unit=" GB"
+    ),
+    Target("AST-base on a GPU, share of its matrix rate", "gpu", ("best", "0"), 0.5),
+    Target("half the patches left out, against none", "gpu", ("gain_of_half",), 2),
+]
