@@ -7,12 +7,13 @@ without it the README's and docs/scaling.md's tables are written anew.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from benchmarks.markdown import ROOT
+from benchmarks.markdown import QUICK, ROOT
 
 AUDIO = ROOT.parent / "shared" / "audio"
 MUSIC = AUDIO / "waivops_mini"
@@ -23,6 +24,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small and short, results kept apart")
     parser.add_argument("--only", nargs="+", help="these benchmarks alone")
     args = parser.parse_args()
+    if args.quick and not args.only:
+        shutil.rmtree(QUICK, ignore_errors=True)
     failed = []
     for name, *flags in quick_steps() if args.quick else full_steps():
         if args.only and name not in args.only:
