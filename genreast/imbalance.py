@@ -79,10 +79,20 @@ def class_weights(counts: np.ndarray, kind: str = "none", beta: float = 0.999) -
     return (raw * counts.sum() / (raw * counts).sum()).float()
 
 
-def soft_targets(labels: torch.Tensor, num_classes: int, smoothing: float = 0.0) -> torch.Tensor:
-    """Labels (batch,) → targets (batch, classes) with `smoothing` spread over all classes."""
+def soft_targets(
+    labels: torch.Tensor,
+    num_classes: int,
+    smoothing: float = 0.0,
+    toward: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Labels (batch,) → targets (batch, classes) with a share of `smoothing` spread over classes.
+
+    It is spread evenly, or as `toward` (classes,) says. The logit-adjusted loss needs it spread by
+    the classes' shares: an even spread asks adjusted logits to be even, and undoes the adjustment.
+    """
     targets = nn.functional.one_hot(labels, num_classes).float()
-    return targets * (1 - smoothing) + smoothing / num_classes
+    spread = 1 / num_classes if toward is None else toward
+    return targets * (1 - smoothing) + smoothing * spread
 
 
 class ClassificationLoss(nn.Module):
@@ -108,10 +118,11 @@ class ClassificationLoss(nn.Module):
         super().__init__()
         self.kind, self.gamma = kind, gamma
         self.register_buffer("weights", weights)
-        adjustment = None
+        shares = adjustment = None
         if kind == "logit_adjusted":
-            share = torch.as_tensor(counts, dtype=torch.float64) / float(np.sum(counts))
-            adjustment = (tau * share.clamp(min=1e-12).log()).float()
+            shares = torch.as_tensor(counts / np.sum(counts)).float()
+            adjustment = tau * shares.clamp(min=1e-12).log()
+        self.register_buffer("shares", shares)
         self.register_buffer("adjustment", adjustment)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

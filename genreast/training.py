@@ -105,7 +105,8 @@ class GenreTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
         generator = self._step_generator()
-        targets = soft_targets(inputs["labels"], len(self.genres), self.args.label_smoothing_factor)
+        smoothing = self.args.label_smoothing_factor
+        targets = soft_targets(inputs["labels"], len(self.genres), smoothing, self.loss.shares)
         features, targets = self.training_features(inputs, targets, generator)
         with patchout(self.model, self.args.patchout, self.args.patchout_kind, generator):
             outputs = model(input_values=features)

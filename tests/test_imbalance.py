@@ -111,3 +111,13 @@ def test_logit_adjustment_is_menons(batch):
     adjusted = logits + 1.5 * prior.log()
     expected = nn.functional.cross_entropy(adjusted, labels, reduction="none")
     torch.testing.assert_close(loss, expected.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_smoothing_by_share_leaves_the_adjusted_optimum_where_it_was():
+    """With logits of zero, adjusted probabilities are the shares: nothing pulls them elsewhere."""
+    shares = torch.tensor(COUNTS / COUNTS.sum()).float()
+    loss = ClassificationLoss("logit_adjusted", COUNTS)
+    logits = torch.zeros(1, 3, requires_grad=True)
+    loss(logits, soft_targets(torch.tensor([0]), 3, 1.0, loss.shares)).sum().backward()
+    torch.testing.assert_close(loss.shares, shares)
+    torch.testing.assert_close(logits.grad, torch.zeros(1, 3), atol=1e-6, rtol=0)
