@@ -10,7 +10,8 @@ the main scores. The exit status is 1 when a clip could not be read.
 import sys
 from pathlib import Path
 
-from genreast.config import EvaluateArguments, parse
+from genreast.arguments import EvaluateArguments
+from genreast.config import parse
 from genreast.errors import run
 
 

@@ -9,7 +9,8 @@ are named on standard error, the others go on, and the exit status is then 1.
 
 import sys
 
-from genreast.config import PredictArguments, parse
+from genreast.arguments import PredictArguments
+from genreast.config import parse
 from genreast.errors import UserError, run
 
 

@@ -6,7 +6,8 @@ The songs lie in `<genre>/` or `<index>_<genre>/` folders, at any depth and in a
 reads. A stopped run goes on where it was when the same command is given again.
 """
 
-from genreast.config import PrepareArguments, parse
+from genreast.arguments import PrepareArguments
+from genreast.config import parse
 from genreast.errors import run
 from genreast.preparation import cut_songs, describe, left_out, write_dataset
 from genreast.songs import scan

@@ -12,7 +12,8 @@ back and compared. The token is that of `hf auth login` or of HF_TOKEN.
 import sys
 from pathlib import Path
 
-from genreast.config import PushArguments, parse
+from genreast.arguments import PushArguments
+from genreast.config import parse
 from genreast.errors import run
 
 TEMPLATE = Path(__file__).with_name("model_card.md")

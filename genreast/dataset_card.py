@@ -5,8 +5,8 @@ from pathlib import Path
 
 from huggingface_hub import DatasetCardData
 
+from genreast.arguments import PrepareArguments
 from genreast.audiofolder import PREPARATION_FILE
-from genreast.config import PrepareArguments
 from genreast.song_table import SongRow
 
 CARD = """---

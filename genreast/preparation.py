@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from genreast.arguments import PrepareArguments
 from genreast.assembly import check, clip_rows, train_stats, write_files, write_shards
 from genreast.audio import SAMPLING_RATE
 from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
-from genreast.config import PrepareArguments
 from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.errors import UserError

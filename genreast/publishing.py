@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import get_token
 
 from genreast import staging
-from genreast.config import PushArguments
+from genreast.arguments import PushArguments
 from genreast.hub import Destination
 from genreast.licenses import check_license
 from genreast.model_card import read_facts, render

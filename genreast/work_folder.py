@@ -14,7 +14,7 @@ from pathlib import Path
 import filelock
 
 from genreast import __version__
-from genreast.config import PrepareArguments
+from genreast.arguments import PrepareArguments
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from genreast.config import PredictArguments, PrepareArguments, PushArguments, parse
+from genreast.arguments import PredictArguments, PrepareArguments, PushArguments
+from genreast.config import parse
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 

@@ -11,7 +11,8 @@ from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
 from genreast import checkpoint, onnx_export
-from genreast.config import PushArguments, parse
+from genreast.arguments import PushArguments
+from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import publish
 from genreast.model_card import read_facts

@@ -12,9 +12,10 @@ import torch
 from datasets import load_dataset
 from song_library import RATE, contents, make_library, melody, prepare
 
+from genreast.arguments import PrepareArguments
 from genreast.audio import load_audio
 from genreast.audiofolder import SPLITS, fingerprint, label_names, load_splits
-from genreast.config import PrepareArguments, parse
+from genreast.config import parse
 from genreast.errors import UserError
 from genreast.features import log_mel
 

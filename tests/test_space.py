@@ -21,7 +21,8 @@ from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
 from genreast import hub_space
-from genreast.config import PushArguments, parse
+from genreast.arguments import PushArguments
+from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import publish
 from genreast.inference import GenreClassifier

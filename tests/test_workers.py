@@ -11,7 +11,7 @@ import pytest
 from song_library import contents, make_library, prepare
 from worker_tasks import do
 
-from genreast.config import PrepareArguments
+from genreast.arguments import PrepareArguments
 from genreast.errors import UserError
 from genreast.songs import scan
 from genreast.work_folder import WorkFolder
