@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
+import torch
 from datasets import DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
@@ -33,6 +35,7 @@ from genreast.training import GenreTrainer
 def fine_tune(args: TrainArguments) -> None:
     """Train as the settings say and save the model folder. All processes call this."""
     quiet_libraries()
+    use_all_cores(args)
     with output_folder(args):
         set_seed(args.seed)
         columns = (args.audio_column, args.label_column, args.song_column)
@@ -72,6 +75,14 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+
+
+def use_all_cores(args: TrainArguments) -> None:
+    """On a CPU, share its cores among the processes: `accelerate launch` leaves each one thread."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and args.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS") == "1":
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
 def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
@@ -174,7 +185,8 @@ def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float
     models.average_weights(trainer.model, last)
     averaged = trainer.evaluate()
     key = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
-    kept = averaged[key] > metrics[key]
+    # As with checkpoints, a tie goes to the lower loss.
+    kept = (averaged[key], -averaged["eval_loss"]) > (metrics[key], -metrics["eval_loss"])
     if not kept:
         trainer.model.load_state_dict(before)
     if trainer.is_world_process_zero():

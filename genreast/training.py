@@ -179,6 +179,27 @@ class GenreTrainer(Trainer):
             return super()._load_best_model()
         return load_weights(self.model, self.state.best_model_checkpoint)
 
+    def _determine_best_metric(self, metrics, trial):
+        """A tie, common on a validation split of few songs, goes to the lower loss."""
+        before = self.state.best_metric
+        if super()._determine_best_metric(metrics, trial):
+            return True
+        name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+        if metrics[name] != before or metrics["eval_loss"] >= self._best_loss():
+            return False
+        self.state.best_global_step = self.state.global_step
+        return True
+
+    def _best_loss(self) -> float:
+        """Validation loss of the best checkpoint so far."""
+        best = self.state.best_global_step
+        losses = [
+            entry["eval_loss"]
+            for entry in self.state.log_history
+            if "eval_loss" in entry and entry["step"] == best
+        ]
+        return losses[-1] if losses else float("inf")
+
     def floating_point_ops(self, inputs) -> int:
         """Not counted: the Trainer's estimate is made for text."""
         return 0
