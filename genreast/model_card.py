@@ -63,6 +63,7 @@ SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it
 FIGURES = {  # file name without .png: what it shows
     "confusion_matrix": "Confusion matrix of the songs, in counts",
     "confusion_matrix_normalised": "Confusion matrix of the songs, as shares of each true genre",
+    "f1_against_share": "F1 of each genre against its share of the training songs",
     "reliability": "Reliability diagram",
     "embedding": "Songs as the model places them",
     "learning_curves": "Learning curves",
@@ -114,7 +115,8 @@ class ModelFacts:
     @property
     def split_facts(self) -> list[str]:
         given = self.preparation
-        return [text.format(given[key]) for key, text in SPLIT_FACTS.items() if key in given]
+        facts = [text.format(given[key]) for key, text in SPLIT_FACTS.items() if key in given]
+        return [fact.replace("songs of one song", "clips of one song") for fact in facts]
 
     @property
     def rare_genres(self) -> str | None:
@@ -291,6 +293,8 @@ def number(value: float | None) -> str:
 def _recipe(settings: dict[str, Any]) -> dict[str, str]:
     """The settings worth a row: those of `RECIPE` that are neither unset nor turned off."""
     off = (None, "none", False, 0, -1)
+    if not settings.get("mixup_alpha"):
+        settings = {**settings, "mixup_probability": None}
     rows = {name: settings.get(key) for key, name in RECIPE.items() if settings.get(key) not in off}
     if RECIPE["max_steps"] in rows:  # the Trainer then counts no epochs
         rows.pop(RECIPE["num_train_epochs"], None)
