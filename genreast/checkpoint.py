@@ -62,11 +62,18 @@ def fingerprint(name: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def could_be_on_the_hub(name: str) -> bool:
+    """NAME or USER/NAME, and no name inside a folder of this machine: the Hub is slow to say no."""
+    path = Path(name)
+    inside = len(path.parts) == 2 and path.parent.is_dir()
+    return name.count("/") <= 1 and not name.startswith((".", "/", "~")) and not inside
+
+
 def _read_config(name: str) -> dict[str, Any]:
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise UserError(f"'{name}' is no model folder: it holds no config.json")
-    elif name.count("/") > 1 or name.startswith((".", "/", "~")):
+    elif not could_be_on_the_hub(name):
         raise UserError(f"model '{name}' is not there: expected a model folder or a Hub id")
     from transformers import PreTrainedConfig
 

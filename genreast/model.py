@@ -15,6 +15,7 @@ from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
+from genreast.checkpoint import could_be_on_the_hub
 from genreast.errors import UserError
 from genreast.features import num_frames
 
@@ -100,6 +101,8 @@ def from_pretrained(
     """
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise UserError(f"'{source}' is no model folder: it holds no config.json")
+    if not Path(source).exists() and not could_be_on_the_hub(source):
+        raise UserError(f"model '{source}' is not there: expected a model folder or a Hub id")
     try:
         config = ASTConfig.from_pretrained(source, revision=revision)
         if config.model_type != ASTConfig.model_type:

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -40,6 +40,8 @@ def output_folder(args: TrainArguments):
             yield
         finally:
             (folder / ".lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()  # nothing came of the run
 
 
 def checkpoint_to_resume(args: TrainArguments) -> str | None:
