@@ -8,7 +8,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make lint         check the style"
 	@echo "make bench        measure this project beside what you would use instead (long)"
-	@echo "make bench-quick  the same in ten minutes"
+	@echo "make bench-quick  the same, in short"
 
 setup: .venv/installed
 
