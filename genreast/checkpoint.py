@@ -50,14 +50,14 @@ def label_names(model: Any) -> list[str]:
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
 
 
-def fingerprint(name: str) -> str:
+def fingerprint(name: str | Path) -> str:
     """sha256 of a model's weights file, which tells whether results belong to it."""
     if Path(name).is_dir():
         path = Path(name) / WEIGHTS_FILE
     else:
         from huggingface_hub import hf_hub_download
 
-        path = Path(hf_hub_download(name, WEIGHTS_FILE))
+        path = Path(hf_hub_download(str(name), WEIGHTS_FILE))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

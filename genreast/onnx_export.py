@@ -24,9 +24,10 @@ from scipy.special import softmax
 
 from genreast import checkpoint
 from genreast.audio import SAMPLING_RATE
+from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
 from genreast.score_check import MADE_SOUND, KnownClip
-from genreast.staging import fill_aside, fingerprint, read_json
+from genreast.staging import fill_aside, read_json
 
 FOLDER, MEASUREMENTS = "onnx", "measurements.json"
 FILES = {"model.onnx": "float32", "model_quantized.onnx": "int8 weights"}  # Transformers.js' names

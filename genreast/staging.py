@@ -6,7 +6,6 @@ must not go public. Nothing here touches the network.
 
 import fnmatch
 import getpass
-import hashlib
 import json
 import re
 import shutil
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
@@ -78,12 +78,6 @@ def check_model_dir(model_dir: Path) -> None:
             " ASTFeatureExtractor"
         )
     safetensors_header(model_dir / "model.safetensors")
-
-
-def fingerprint(model_dir: Path) -> str:
-    """The sha256 of a model folder's weights."""
-    with (model_dir / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
