@@ -7,6 +7,7 @@ in the user's order too.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,6 +90,16 @@ def fingerprint(splits: DatasetDict) -> str:
         for column in rows.with_format("arrow")[:].columns:
             digest.update("\0".join(map(str, column.to_pylist())).encode())
     return digest.hexdigest()
+
+
+def clip_names(split: Dataset) -> list[str]:
+    """A name for each clip: its path inside the split's common folder, or its row."""
+    paths = [row["path"] for row in split.select_columns("audio")["audio"]]
+    if None in paths:
+        return [path or f"row {row}" for row, path in enumerate(paths)]
+    folders = [os.path.dirname(path) for path in paths]
+    common = os.path.commonpath(folders) if all(map(os.path.isabs, paths)) else ""
+    return [os.path.relpath(path, common) if common else path for path in paths]
 
 
 def _is_prepared(folder: Path) -> bool:
@@ -175,8 +186,7 @@ def _with_class_labels(splits: DatasetDict) -> DatasetDict:
 def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
     if "song_id" not in split.column_names:
-        names = [audio["path"] or str(number) for number, audio in enumerate(split["audio"])]
-        split = split.add_column("song_id", names)
+        split = split.add_column("song_id", clip_names(split))
     split = split.cast_column("song_id", Value("string"))
     if "group" not in split.column_names:
         split = split.add_column("group", split["song_id"])
