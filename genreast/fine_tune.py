@@ -36,7 +36,7 @@ def fine_tune(args: TrainArguments) -> None:
     """Train as the settings say and save the model folder. All processes call this."""
     quiet_libraries()
     use_all_cores(args)
-    with output_folder(args):
+    with output_folder(args), plain_faults(args):
         set_seed(args.seed)
         columns = (args.audio_column, args.label_column, args.song_column)
         dataset = load_splits(args.dataset, *columns)
@@ -58,9 +58,8 @@ def fine_tune(args: TrainArguments) -> None:
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
             print("\n".join([*notes, summary(trainer)]), file=sys.stderr)
-        checkpoint = checkpoint_to_resume(args)
-        with plain_faults(args):
-            result = trainer.train(resume_from_checkpoint=checkpoint)
+        checkpoint = checkpoint_to_resume(args, model.config)
+        result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)
         if trainer.is_world_process_zero():
