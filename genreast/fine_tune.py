@@ -62,6 +62,7 @@ def fine_tune(args: TrainArguments) -> None:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)
+        weights = trainer.gathered_weights()
         if trainer.is_world_process_zero():
             about = {
                 "fingerprint": fingerprint(dataset),
@@ -69,7 +70,8 @@ def fine_tune(args: TrainArguments) -> None:
                 "preparation": preparation(args.dataset),
             }
             record = training_config(args, trainer, splits, about)
-            save(trainer, Path(args.output_dir), record, {**result.metrics, **metrics}, history)
+            metrics = {**result.metrics, **metrics}
+            save(trainer, Path(args.output_dir), record, metrics, history, weights)
             report(args, metrics, "test" if "test" in splits else "validation")
 
 

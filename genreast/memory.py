@@ -30,9 +30,12 @@ class TrainingMemory:
         )
 
 
-def training_memory(model: ASTForAudioClassification, args: TrainArguments) -> TrainingMemory:
-    """What training a model with these settings takes at its peak.
+def training_memory(
+    model: ASTForAudioClassification, args: TrainArguments, shards: int = 1
+) -> TrainingMemory:
+    """What training a model with these settings takes at its peak, in each process.
 
+    `shards` is the number of processes that share weights and optimizer out (FSDP).
     On top of what is kept for the backward pass, one layer is at work: its gradients, and with
     gradient checkpointing the layer computed anew.
     """
@@ -40,13 +43,14 @@ def training_memory(model: ASTForAudioClassification, args: TrainArguments) -> T
     grid = model.audio_spectrogram_transformer.embeddings.get_shape(config)
     tokens = len(kept_tokens(grid, args.patchout, args.patchout_kind, torch.Generator()))
     layer = layer_bytes(config, tokens, half)
+    states = model_bytes(model, args) / shards
     if args.freeze == "body":  # nothing is kept; evaluation has the larger batches
         clips = max(args.train_batch_size, args.eval_batch_size)
-        return TrainingMemory(model_bytes(model, args), clips * layer, clips)
+        return TrainingMemory(states, clips * layer, clips)
     kept = saved_bytes(config, tokens, half, args.gradient_checkpointing)
     working = layer * (2 if args.gradient_checkpointing else 1)
     clips = args.train_batch_size
-    return TrainingMemory(model_bytes(model, args), clips * (kept + working), clips)
+    return TrainingMemory(states, clips * (kept + working), clips)
 
 
 def model_bytes(model: ASTForAudioClassification, args: TrainArguments) -> int:

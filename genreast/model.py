@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
@@ -133,7 +134,7 @@ def load_weights(model: nn.Module, folder: str | Path) -> None:
     """
     if not isinstance(model, ASTForAudioClassification):
         saved = load_file(Path(folder) / "model.safetensors")
-        model.load_state_dict({name: saved[name] for name in model.state_dict()})
+        _put(model, {name: saved[name] for name in model.state_dict()})
         return
     saved, report = ASTForAudioClassification.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True
@@ -143,7 +144,12 @@ def load_weights(model: nn.Module, folder: str | Path) -> None:
             f"'{folder}' holds a part of the model alone, as a linear probe saves it; expected all "
             "its weights: resume with the settings it was made with (--freeze body)"
         )
-    model.load_state_dict(saved.state_dict())
+    _put(model, saved.state_dict())
+
+
+def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """`load_state_dict` that shares weights out where FSDP shards the model."""
+    set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True))
 
 
 def average_weights(model: nn.Module, folders: list[Path]) -> None:

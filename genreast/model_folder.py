@@ -27,11 +27,15 @@ def save(
     record: dict,
     metrics: dict[str, float],
     history: list[dict],
+    weights: dict | None = None,
 ) -> None:
-    """Write the model folder: each file aside first, `train_metrics.json` as the last."""
+    """Write the model folder: each file aside first, `train_metrics.json` as the last.
+
+    `weights` are the model's where it does not hold all of them itself.
+    """
     aside = folder / ".saving"
     shutil.rmtree(aside, ignore_errors=True)
-    trainer.ast.save_pretrained(aside)
+    trainer.ast.save_pretrained(aside, state_dict=weights)
     trainer.processing_class.save_pretrained(aside)
     write_yaml(record, aside / "training_config.yaml")
     learning_curves(history, aside / "learning_curves.png")

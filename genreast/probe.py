@@ -15,6 +15,7 @@ from transformers import ASTForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from genreast.batches import ClipDataset, collate
+from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
 
@@ -75,6 +76,11 @@ class ProbeTrainer(GenreTrainer):
     ):
         self.whole = model
         super().__init__(model, args, train_clips, eval_clips, extractor, **options)
+        if self.is_fsdp_enabled:
+            raise UserError(
+                "a linear probe trains its head alone, which FSDP cannot shard; launch it with "
+                "configs/accelerate/many_gpus.yaml, or without accelerate"
+            )
         self.train_clips, self.eval_clips = (
             EmbeddedClips(clips, self.embed(clips)) for clips in (train_clips, eval_clips)
         )

@@ -32,11 +32,12 @@ def summary(trainer: GenreTrainer) -> str:
     steps = args.max_steps if args.max_steps > 0 else _steps(trainer)
     songs = Counter(label for label, _ in set(zip(clips.labels, clips.song_ids, strict=True)))
     counts = Counter(clips.labels)
+    shards = args.world_size if trainer.is_fsdp_enabled else 1
     lines = [
         f"device      {_device(args)}, {precision}, {args.world_size} process(es)",
         f"model       {trained / 1e6:.1f} M parameters trained, {frozen / 1e6:.1f} M frozen, "
         f"{_tokens(model)} tokens a window of {trainer.window / 16000:g} s",
-        f"memory      {training_memory(model, args)}",
+        f"memory      {training_memory(model, args, shards)}",
         f"data        {len(clips)} clips of {len(set(clips.song_ids))} songs to train on, "
         f"{len(trainer.eval_clips)} of {len(set(trainer.eval_clips.song_ids))} to validate",
         f"steps       {steps}, {batch} clips each, {args.num_train_epochs:g} epochs",

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
 from genreast.config import Faults, option
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = ("tiny", "small", "base")
+LOGGERS = ("tensorboard", "trackio", "wandb")
 
 
 def _option(group: str, default, help: str, **metadata):
@@ -137,6 +142,8 @@ class TrainArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.bf16 is None:
             self.bf16 = not self.fp16 and device_has_bf16(self.use_cpu)
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
         super().__post_init__()
 
     def _check(self) -> None:
@@ -179,6 +186,17 @@ class TrainArguments(TrainingArguments):
             at_least(name, 1)
         for name in ("per_device_eval_batch_size", "gradient_accumulation_steps"):
             at_least(name, 1)
+        loggers = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        for name in loggers:
+            faults.unless(
+                name in ("none", "all", *INTEGRATION_TO_CALLBACK),
+                f"--report_to is '{name}'; expected {', '.join(LOGGERS)} or none",
+            )
+            faults.unless(
+                name not in LOGGERS or name in get_available_reporting_integrations(),
+                f"--report_to is '{name}', which is not installed; install it with "
+                f"pip install {name}, or report to none",
+            )
         faults.unless(
             not self.remove_unused_columns,
             "--remove_unused_columns is true; it must stay false: it would drop the waveforms",

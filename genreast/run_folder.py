@@ -15,7 +15,6 @@ from transformers import ASTConfig
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 
-TORCH_FILES = ("optimizer.pt", "scheduler.pt")
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
@@ -96,8 +95,10 @@ def is_whole(checkpoint: Path) -> bool:
             pass  # opening compares the header with the file's length
     except (OSError, ValueError, SafetensorError):
         return False
+    files = [path for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
+    named = {path.stem for path in files}
     # torch's files are zips, whose directory is their end.
-    return all(map(zipfile.is_zipfile, (checkpoint / name for name in TORCH_FILES)))
+    return {"optimizer", "scheduler"} <= named and all(map(zipfile.is_zipfile, files))
 
 
 def check_same_model(checkpoint: Path, config: ASTConfig) -> None:

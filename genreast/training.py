@@ -142,6 +142,10 @@ class GenreTrainer(Trainer):
         """The whole model, as it is published."""
         return self.accelerator.unwrap_model(self.model)
 
+    def gathered_weights(self) -> dict[str, torch.Tensor] | None:
+        """The whole model's weights where FSDP shards them; all processes call this together."""
+        return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Logits of whole clips, and their row numbers in the place of labels."""
         inputs = self._prepare_inputs(inputs)
@@ -170,14 +174,10 @@ class GenreTrainer(Trainer):
         return flat
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if self.is_fsdp_enabled:
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        return load_weights(self.model, resume_from_checkpoint)
+        load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self):
-        if self.is_fsdp_enabled:
-            return super()._load_best_model()
-        return load_weights(self.model, self.state.best_model_checkpoint)
+        load_weights(self.model, self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics, trial):
         """A tie, common on a validation split of few songs, goes to the lower loss."""

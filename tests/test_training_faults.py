@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from genreast import errors
 from genreast.errors import UserError, run
+from genreast.recipe import TrainArguments
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
@@ -186,3 +187,13 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
     os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
     message = resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
     assert "is missing or cut short" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("trackio", "which is not installed; install it"), ("prints", "expected tensorboard, trac")],
+)
+def test_a_logger_that_is_not_there_is_named(name, words, monkeypatch):
+    monkeypatch.setattr("genreast.recipe.get_available_reporting_integrations", list)
+    with pytest.raises(UserError, match=f"--report_to is '{name}'[,;] {words}"):
+        TrainArguments(report_to=[name])
