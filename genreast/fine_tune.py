@@ -176,8 +176,10 @@ def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float
     models.average_weights(trainer.model, last)
     averaged = trainer.evaluate()
     key = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+    sign = 1 if args.greater_is_better else -1
     # As with checkpoints, a tie goes to the lower loss.
-    kept = (averaged[key], -averaged["eval_loss"]) > (metrics[key], -metrics["eval_loss"])
+    before_and_after = [(sign * found[key], -found["eval_loss"]) for found in (metrics, averaged)]
+    kept = before_and_after[1] > before_and_after[0]
     if not kept:
         trainer.model.load_state_dict(before)
     if trainer.is_world_process_zero():

@@ -37,7 +37,7 @@ def training_memory(
 
     `shards` is the number of processes that share weights and optimizer out (FSDP).
     On top of what is kept for the backward pass, one layer is at work: its gradients, and with
-    gradient checkpointing the layer computed anew.
+    activation checkpointing the layer computed anew.
     """
     config, half = model.config, args.bf16 or args.fp16
     grid = model.audio_spectrogram_transformer.embeddings.get_shape(config)
@@ -47,8 +47,8 @@ def training_memory(
     if args.freeze == "body":  # nothing is kept; evaluation has the larger batches
         clips = max(args.train_batch_size, args.eval_batch_size)
         return TrainingMemory(states, clips * layer, clips)
-    kept = saved_bytes(config, tokens, half, args.gradient_checkpointing)
-    working = layer * (2 if args.gradient_checkpointing else 1)
+    kept = saved_bytes(config, tokens, half, args.activation_checkpointing)
+    working = layer * (2 if args.activation_checkpointing else 1)
     clips = args.train_batch_size
     return TrainingMemory(states, clips * (kept + working), clips)
 
@@ -67,7 +67,7 @@ def model_bytes(model: ASTForAudioClassification, args: TrainArguments) -> int:
 def saved_bytes(config: ASTConfig, tokens: int, half: bool, checkpointing: bool) -> int:
     """What one window of `tokens` tokens keeps for the backward pass, besides weights.
 
-    With gradient checkpointing each layer keeps its input alone (Chen 2016).
+    With activation checkpointing each layer keeps its input alone (Chen 2016).
     """
     rows = FLOAT32 * tokens * config.hidden_size
     layer = rows if checkpointing else layer_bytes(config, tokens, half)

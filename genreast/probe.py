@@ -41,6 +41,9 @@ class Head(nn.Module):
         super().__init__()
         self.classifier = classifier
 
+    def activation_checkpointing_enable(self, *args, **kwargs) -> None:
+        """Asked for by the Trainer: a head keeps nothing worth computing anew."""
+
     def forward(self, input_values: torch.Tensor) -> SequenceClassifierOutput:
         return SequenceClassifierOutput(logits=self.classifier(input_values))
 

@@ -12,12 +12,18 @@ from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
     get_available_reporting_integrations,
 )
+from transformers.utils import is_flash_attn_2_available
 
 from genreast.config import Faults, option
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = ("tiny", "small", "base")
 LOGGERS = ("tensorboard", "trackio", "wandb")
+LOWER = ("log_loss", "ece")  # the lower, the better
+SCORES = (
+    *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
+    *("mean_average_precision", "top_3_accuracy", "cohen_kappa", *LOWER),
+)
 
 
 def _option(group: str, default, help: str, **metadata):
@@ -121,7 +127,9 @@ class TrainArguments(TrainingArguments):
     save_total_limit: int | None = _training(2, "checkpoints kept besides the best")
     load_best_model_at_end: bool = _training(True, "publish the best checkpoint, not the last")
     metric_for_best_model: str = _training("song_macro_f1", "what makes a checkpoint the best")
-    greater_is_better: bool | None = _training(True, "whether a larger metric is better")
+    greater_is_better: bool | None = _training(
+        None, "whether a larger metric is better (default: by its name)"
+    )
     logging_steps: float = _training(10, "steps between two log lines")
     logging_nan_inf_filter: bool = _training(
         False, "hide NaN losses from the log; ours stops at one"
@@ -186,6 +194,21 @@ class TrainArguments(TrainingArguments):
             at_least(name, 1)
         for name in ("per_device_eval_batch_size", "gradient_accumulation_steps"):
             at_least(name, 1)
+        attention = self.attn_implementation
+        faults.unless(
+            attention != "flash_attention_2" or is_flash_attn_2_available(),
+            "--attn_implementation is 'flash_attention_2', which needs a GPU and the package "
+            "flash-attn; use sdpa, torch's own",
+        )
+        for name, needed in (
+            ("early_stopping_patience", "eval_strategy"),
+            ("average_checkpoints", "save_strategy"),
+        ):
+            faults.unless(
+                not getattr(self, name) or getattr(self, needed) != "no",
+                f"--{name} is {getattr(self, name)} with --{needed} no; set that to epoch or steps",
+            )
+        self._check_best(faults)
         loggers = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
         for name in loggers:
             faults.unless(
@@ -210,6 +233,24 @@ class TrainArguments(TrainingArguments):
             "--push_to_hub is set; publish with push_to_hub.py, which checks what goes out",
         )
         faults.report()
+
+    def _check_best(self, faults: Faults) -> None:
+        """Whether evaluation gives the metric that picks the best checkpoint, and its direction."""
+        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
+        level, _, name = metric.partition("_")
+        faults.unless(
+            metric == "loss" or (level in ("clip", "song") and name in SCORES),
+            f"--metric_for_best_model is '{metric}'; expected loss, or clip_ or song_ and one of "
+            f"{', '.join(SCORES)}",
+        )
+        lower = name in LOWER or metric == "loss"
+        if self.greater_is_better is None:
+            self.greater_is_better = not lower  # the Trainer would take ECE for a gain
+        faults.unless(
+            self.greater_is_better != lower,
+            f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
+            f"set --greater_is_better {str(not lower).lower()}",
+        )
 
 
 def device_has_bf16(use_cpu: bool = False) -> bool:

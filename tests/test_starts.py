@@ -1,7 +1,9 @@
 """Where training can start: an original `.pth`, a frozen body, averaged checkpoints."""
 
+import json
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -135,3 +137,36 @@ def test_a_probe_goes_on_from_its_checkpoint_and_is_averaged(
         torch.testing.assert_close(resumed[name], weights, atol=1e-6, rtol=0)
     with pytest.raises(UserError, match="holds a part of the model alone"):
         run_training(short_start, genre_dataset, tmp_path / "other", *resume)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--patchout", "0.4"], ["--freeze", "body"], PROBE],
+    ids=["patchout", "frozen", "probe"],
+)
+def test_activation_checkpointing_changes_no_weight(flags, genre_dataset, short_start, tmp_path):
+    flags = [*flags, "--num_train_epochs", "1"]
+    run_training(short_start, genre_dataset, tmp_path / "plain", *flags)
+    checkpointing = [*flags, "--activation_checkpointing", "true"]
+    run_training(short_start, genre_dataset, tmp_path / "checkpointed", *checkpointing)
+    plain, checkpointed = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("plain", "checkpointed")
+    )
+    for name, weights in plain.items():
+        torch.testing.assert_close(checkpointed[name], weights, atol=1e-6, rtol=0)
+
+
+def test_an_average_that_is_worse_is_not_kept(genre_dataset, short_start, tmp_path, capfd):
+    """Judged by the loss, the lower is the better."""
+    flags = ["--num_train_epochs", "3", "--average_checkpoints", "2"]
+    best = ["--metric_for_best_model", "loss"]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags, *best)
+    line = next(line for line in capfd.readouterr().err.splitlines() if "mean of the last" in line)
+    after, before, verdict = re.search(r"loss (\S+) against (\S+), (.*)", line).groups()
+    assert verdict == ("kept" if float(after) < float(before) else "not kept"), line
+
+
+def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_start, tmp_path):
+    flags = ["--num_train_epochs", "20", "--early_stopping_patience", "2"]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags, "--learning_rate", "0")
+    assert json.loads((tmp_path / "model/train_metrics.json").read_text())["steps"] == 3 * 4

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, run_training
@@ -15,7 +16,8 @@ from safetensors.torch import load_file
 
 from genreast import errors
 from genreast.errors import UserError, run
-from genreast.recipe import TrainArguments
+from genreast.metrics import score
+from genreast.recipe import SCORES, TrainArguments
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
@@ -187,6 +189,30 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
     os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
     message = resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
     assert "is missing or cut short" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"early_stopping_patience": 2, "eval_strategy": "no"}, "set that to epoch or steps"),
+        ({"average_checkpoints": 2, "save_strategy": "no"}, "set that to epoch or steps"),
+        ({"metric_for_best_model": "f1"}, "expected loss, or clip_ or song_ and one of accuracy"),
+        ({"metric_for_best_model": "loss", "greater_is_better": True}, "better the lower; set"),
+        ({"attn_implementation": "flash_attention_2"}, "use sdpa"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        TrainArguments(output_dir=str(tmp_path), load_best_model_at_end=False, **settings)
+
+
+def test_the_metrics_that_may_pick_the_best_are_those_of_evaluation(tmp_path):
+    scores = score(np.eye(2), np.arange(2), ["rock", "jazz"])
+    assert {name for name, value in scores.items() if isinstance(value, float)} == set(SCORES)
+    lower = ("loss", "song_log_loss", "clip_ece")
+    for name in (*lower, "song_macro_f1"):
+        args = TrainArguments(output_dir=str(tmp_path), metric_for_best_model=name)
+        assert args.greater_is_better == (name not in lower)
 
 
 @pytest.mark.parametrize(
