@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from genreast import checkpoint
+from genreast import attention, checkpoint
 from genreast.audio import (
     CLIP_SECONDS,
     FRAME_LENGTH,
@@ -81,6 +81,8 @@ class GenreClassifier:
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
         self.dtype = choose(precision, model, self.device)
+        if self.dtype == torch.bfloat16 and self.device.type == "cpu":
+            attention.use(model)
         self.log_mel = LogMel.from_extractor(extractor, exact=precision != "auto").eval()
         # Threads that share a matrix product wait for each other, and for ever where the decoder
         # holds their cores: a small model runs on one thread, beside songs being decoded on all.

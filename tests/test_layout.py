@@ -13,7 +13,7 @@ ROOMS = """
     splits dataset_card assembly preparation
     imbalance augment batches checkpoint model recipe metrics training probe progress
     run_folder model_folder fine_tune
-    precision windows inference answers
+    precision attention windows inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging model_card score_check onnx_export hub_errors hub hub_dataset hub_space
     publishing
