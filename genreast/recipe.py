@@ -71,7 +71,7 @@ class TrainArguments(TrainingArguments):
         False, "read the train split from Parquet shards as training goes, without a copy on disk"
     )
     shuffle_buffer: int = _data(
-        1000, "with --streaming: most clips a process holds, encoded, to draw the next one from"
+        2000, "with --streaming: most clips a process holds, encoded, to draw the next one from"
     )
 
     sampling_exponent: float = _imbalance(

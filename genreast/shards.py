@@ -4,13 +4,15 @@ Shards lie in a folder or on the Hub. Reading the small columns by projection co
 a row group, where the sound of its clips takes megabytes.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
+import httpx2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,12 +58,23 @@ class RowGroups:
         return dict(zip(rows, sound.to_pylist(), strict=True))
 
 
-def open_shard(shard: str) -> BinaryIO:
-    """A shard of a folder or an address, for reading in parts."""
-    if "://" not in shard:
-        return open(shard, "rb")
+@contextlib.contextmanager
+def open_shard(shard: str) -> Iterator[BinaryIO]:
+    """A shard of a folder or an address, for reading in parts.
+
+    Raises UserError when it cannot be opened, or what is read of it is broken.
+    """
     # Parquet asks for the bytes it needs, and a cache would fetch megabytes around them.
-    return fsspec.open(shard, "rb", cache_type="none").open()
+    remote = "://" in shard
+    try:
+        with fsspec.open(shard, cache_type="none") if remote else open(shard, "rb") as file:
+            yield file
+    except (OSError, pa.ArrowInvalid, httpx2.HTTPError) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"shard '{shard}' cannot be read ({cause}); when it can, go on with "
+            "--resume_from_checkpoint last"
+        ) from error
 
 
 def read_shards(
@@ -77,11 +90,14 @@ def read_shards(
     for split, shards in files.items():
         with open_shard(shards[0]) as file:
             schema = pq.ParquetFile(file).schema_arrow
-        check_columns(schema.names, audio_column, label_column, dataset)
+        there = schema.names
+        check_columns(there, audio_column, label_column, dataset)
         known = features or Features.from_arrow_schema(schema)
         small = dict.fromkeys([label_column, song_column, "group", "start"])
-        small = Features({name: known[name] for name in small if name in known})
-        splits[split], groups[split] = _read_split(shards, small, audio_column)
+        small = Features({name: known[name] for name in small if name in known and name in there})
+        # Only where no column names the songs do the paths of the clips.
+        columns = [*small] if song_column in small else [*small, f"{audio_column}.path"]
+        splits[split], groups[split] = _read_split(shards, columns, small, audio_column)
     splits = conform(DatasetDict(splits), dataset, audio_column, label_column, song_column)
     return splits.remove_columns("audio"), groups
 
@@ -116,11 +132,13 @@ def _shard_files(dataset: str) -> tuple[dict[str, list[str]], Features | None]:
 
 
 def _read_split(
-    shards: list[str], features: Features, audio_column: str
+    shards: list[str], columns: list[str], features: Features, audio_column: str
 ) -> tuple[Dataset, RowGroups]:
     """One split's small columns, and its row groups."""
     with ThreadPoolExecutor(READERS) as pool:
-        parts = list(pool.map(lambda shard: _read_small(shard, features, audio_column), shards))
+        parts = list(
+            pool.map(lambda shard: _read_small(shard, columns, features, audio_column), shards)
+        )
     sizes = [size for _, sizes in parts for size in sizes]
     places = [
         (shard, number)
@@ -131,11 +149,13 @@ def _read_split(
     return Dataset(table), RowGroups(audio_column, places, np.cumsum([0, *sizes]))
 
 
-def _read_small(shard: str, features: Features, audio_column: str) -> tuple[pa.Table, list[int]]:
-    """A shard's small columns, the sound's place held by its path alone, and row group sizes."""
+def _read_small(
+    shard: str, columns: list[str], features: Features, audio_column: str
+) -> tuple[pa.Table, list[int]]:
+    """A shard's small columns with an empty one for the sound, and the sizes of its row groups."""
     with open_shard(shard) as file:
         parquet = pq.ParquetFile(file, pre_buffer=True)
-        table = parquet.read(columns=[*features, f"{audio_column}.path"])
+        table = parquet.read(columns=columns)
         sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
     paths = pa.nulls(len(table), pa.string())
     if audio_column in table.column_names:
@@ -143,6 +163,6 @@ def _read_small(shard: str, features: Features, audio_column: str) -> tuple[pa.T
     silent = pa.StructArray.from_arrays(
         [pa.nulls(len(table), pa.binary()), paths], fields=list(Audio().pa_type)
     )
+    table = table.select([*features]).add_column(0, audio_column, silent)
     features = Features({audio_column: Audio(decode=False), **features})
-    columns = [silent, *(table[name] for name in list(features)[1:])]
-    return pa.table(dict(zip(features, columns, strict=True))).cast(features.arrow_schema), sizes
+    return table.cast(features.arrow_schema), sizes
