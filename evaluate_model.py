@@ -21,11 +21,14 @@ def main() -> int:
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast import checkpoint, comparison, evaluation, figures, png, report, summary
     from genreast.audiofolder import fingerprint, load_splits
+    from genreast.held_out import as_trained
     from genreast.inference import GenreClassifier
 
-    splits = load_splits(args.dataset)
-    split = evaluation.choose_split(splits, args.split, args.dataset)
+    columns = (args.audio_column, args.label_column, args.song_column)
+    dataset = load_splits(args.dataset, *columns)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    splits = as_trained(dataset, args.model)
+    split = evaluation.choose_split(splits, args.split, args.dataset)
     if args.compare:
         comparison.read_songs(args.compare, classifier.labels)  # refused before the long work
 
@@ -40,7 +43,7 @@ def main() -> int:
         "pooling": args.pooling,
         "precision": str(classifier.dtype).removeprefix("torch."),
         "dataset": args.dataset,
-        "dataset_fingerprint": fingerprint(splits),
+        "dataset_fingerprint": fingerprint(dataset),
         "model": args.model,
         "model_fingerprint": checkpoint.fingerprint(args.model),
         "unreadable": unreadable,

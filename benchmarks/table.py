@@ -111,6 +111,22 @@ def training(results: Results) -> str:
     return markdown(heads, rows, found)
 
 
+def probe(results: Results) -> str:
+    """Seconds of a linear probe's epochs."""
+    found = results.get("probe")
+    rows = [
+        [
+            size,
+            f"{figure(one['first_epoch_seconds'])} s",
+            f"{spread(one['later_epoch_seconds'])} s",
+            f"{spread(one['times_faster'])}×",
+        ]
+        for size, one in (found or {}).get("sizes", {}).items()
+    ]
+    heads = ["linear probe", "first epoch, listening included", "each later one", "faster"]
+    return markdown(heads, rows, found)
+
+
 def quality(results: Results) -> str:
     """Macro-F1 after equal seconds of training."""
     found = results.get("quality")
@@ -209,6 +225,7 @@ TABLES = {
     "prepare": prepare,
     "features": features,
     "training": training,
+    "probe": probe,
     "quality": quality,
     "prediction": prediction,
     "growth": growth,

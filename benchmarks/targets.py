@@ -50,6 +50,10 @@ def training(text: str, size: str) -> Target:
     return Target(text, "training", path, 4)
 
 
+def probe(text: str, size: str) -> Target:
+    return Target(text, "probe", ("sizes", size, "times_faster", "median"), 20)
+
+
 def quality(text: str, dataset: str) -> Target:
     path = ("gains", dataset, "song", "mean_gain_in_points")
     return Target(text, "quality", path, 10, unit=" points")
@@ -75,6 +79,8 @@ TARGETS = [
     ),
     training("training against the recipe, tiny", "tiny"),
     training("training against the recipe, small", "small"),
+    probe("later epochs of a linear probe against the first, tiny", "tiny"),
+    probe("later epochs of a linear probe against the first, small", "small"),
     quality("song macro-F1 over the recipe's, waivops_mini", "waivops_mini"),
     quality("song macro-F1 over the recipe's, esc10_mini", "esc10_mini"),
     prediction("one song against the stock pipeline", "one_song", "times_faster", 3),

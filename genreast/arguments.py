@@ -111,6 +111,11 @@ class EvaluateArguments:
     model: str | None = positional("model folder or Hub id")
     dataset: str = option("data/processed", "dataset folder, or Hub dataset id")
     split: str = option("test", "split to measure: train, validation or test")
+    audio_column: str = option("audio", "column that holds the sound", group="data")
+    label_column: str = option("label", "column that holds the genre", group="data")
+    song_column: str = option(
+        "song_id", "column that names the song; absent: each row is a song", group="data"
+    )
     output_dir: str | None = option(None, "where results go (default: evaluation/<model>-<split>)")
     pooling: str = option(
         "log_probability",

@@ -8,6 +8,7 @@ in the user's order too.
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,16 @@ def fingerprint(splits: DatasetDict) -> str:
     return digest.hexdigest()
 
 
+def clip_names(split: Dataset) -> list[str]:
+    """A name for each clip: its path inside the split's common folder, or its row."""
+    paths = [row["path"] for row in split.select_columns("audio")["audio"]]
+    if None in paths:
+        return [path or f"row {row}" for row, path in enumerate(paths)]
+    folders = [os.path.dirname(path) for path in paths]
+    common = os.path.commonpath(folders) if all(map(os.path.isabs, paths)) else ""
+    return [os.path.relpath(path, common) if common else path for path in paths]
+
+
 def is_prepared(folder: Path) -> bool:
     """Whether a folder is an audiofolder made here."""
     tables = [folder / split / METADATA_FILE for split in SPLITS]
@@ -197,8 +208,7 @@ def _with_class_labels(splits: DatasetDict) -> DatasetDict:
 def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
     if "song_id" not in split.column_names:
-        names = [audio["path"] or str(number) for number, audio in enumerate(split["audio"])]
-        split = split.add_column("song_id", names)
+        split = split.add_column("song_id", clip_names(split))
     if split.features["song_id"] != Value("string"):  # a cast copies every row
         split = split.cast_column("song_id", Value("string"))
     if "group" not in split.column_names:

@@ -3,8 +3,13 @@
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
+
+from tqdm import tqdm
+
+FIRST_SPEAKS_WITHIN = 10  # seconds
 
 
 class UserError(Exception):
@@ -15,15 +20,17 @@ def run(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit: 0 or its return value, 2 on a `UserError`, 130 on Ctrl-C.
 
     Only mistakes of the user are shortened to their message; a fault of this project keeps its
-    traceback. Under `accelerate launch` the first process alone speaks.
+    traceback. Under `accelerate launch` a mistake that all processes meet is told once.
     """
     # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
     warnings.filterwarnings("ignore", message="At least one mel filter")
     try:
         status = main()
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":
+            # Where the first process met it too, the launcher ends this one meanwhile.
+            time.sleep(FIRST_SPEAKS_WITHIN)
+        tqdm.write(f"error: {error}", file=sys.stderr)  # below a bar, not behind it
         status = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

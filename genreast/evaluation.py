@@ -20,6 +20,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from genreast import bootstrap, calibration
+from genreast.audiofolder import clip_names
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.metrics import Pooling, evaluate_clips, pool_songs
@@ -58,7 +59,7 @@ def hear_split(
     """
     label_of = match_labels(split.features["label"].names, classifier.labels)
     table = split.select_columns(["label", "song_id", "group", "start"]).to_dict()
-    clips = _clip_names(split)
+    clips = clip_names(split)
     sources = (row["bytes"] or row["path"] for row in split.select_columns("audio")["audio"])
     heard = classifier.predict(sources, batch_size=batch_size)
     bar = tqdm(heard, total=len(split), unit="clip", desc=name or None, file=sys.stderr)
@@ -88,8 +89,9 @@ def choose_split(splits: datasets.DatasetDict, name: str, dataset: str) -> datas
     """The named split. Raises UserError when it is not there or empty."""
     if name not in splits or not len(splits[name]):
         held = ", ".join(key for key in splits if len(splits[key])) or "nothing"
+        none = ", and the model's training held none out of it" if name == "validation" else ""
         raise UserError(
-            f"dataset '{dataset}' has no {name} split; it has {held}: choose by --split"
+            f"dataset '{dataset}' has no {name} split{none}; it has {held}: choose by --split"
         )
     return splits[name]
 
@@ -194,16 +196,6 @@ def _write_csv(path: Path, key: str, scored: Scored) -> None:
             more += [scored.groups[row], names[label], names[prediction], values[prediction]]
             writer.writerow([name, *more, *values])
     os.replace(part, path)
-
-
-def _clip_names(split: datasets.Dataset) -> list[str]:
-    """A name for each clip: its path inside the split's common folder, or its row."""
-    paths = [row["path"] for row in split.select_columns("audio")["audio"]]
-    if None in paths:
-        return [path or f"row {row}" for row, path in enumerate(paths)]
-    folders = [os.path.dirname(path) for path in paths]
-    common = os.path.commonpath(folders) if all(map(os.path.isabs, paths)) else ""
-    return [os.path.relpath(path, common) if common else path for path in paths]
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

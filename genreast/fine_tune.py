@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from datasets import DatasetDict
-from sklearn.model_selection import StratifiedGroupKFold
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -18,6 +17,7 @@ from genreast.audiofolder import fingerprint, label_names, load_splits, preparat
 from genreast.batches import ClipDataset
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
+from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
 from genreast.probe import ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
@@ -38,7 +38,7 @@ def fine_tune(args: TrainArguments) -> None:
     """Train as the settings say and save the model folder. All processes call this."""
     quiet_libraries()
     use_all_cores(args)
-    with output_folder(args):
+    with output_folder(args), plain_faults(args):
         set_seed(args.seed)
         dataset, splits, train_clips, eval_clips = read_dataset(args)
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
@@ -56,16 +56,19 @@ def fine_tune(args: TrainArguments) -> None:
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
             print("\n".join([*notes, summary(trainer)]), file=sys.stderr)
-        checkpoint = checkpoint_to_resume(args)
-        with plain_faults(args):
-            result = trainer.train(resume_from_checkpoint=checkpoint)
+        checkpoint = checkpoint_to_resume(args, model.config)
+        result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)
         if trainer.is_world_process_zero():
-            about = {"fingerprint": fingerprint(dataset), "preparation": preparation(args.dataset)}
+            about = {
+                "fingerprint": fingerprint(dataset),
+                "fingerprint_as_trained": fingerprint(splits),
+                "preparation": preparation(args.dataset),
+            }
             record = training_config(args, trainer, splits, about)
             save(trainer, Path(args.output_dir), record, {**result.metrics, **metrics}, history)
-            report(trainer, args, metrics)
+            report(args, metrics, "test" if "test" in splits else "validation")
 
 
 def read_dataset(
@@ -103,20 +106,6 @@ def use_all_cores(args: TrainArguments) -> None:
     if launched and args.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS") == "1":
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-
-
-def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
-    """Hold a tenth of train's groups out, by genre, where a dataset has no validation split."""
-    if "validation" in splits or "train" not in splits:
-        return splits
-    train = splits["train"]
-    folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
-    try:
-        kept, held_out = next(folds.split(train["label"], train["label"], train["group"]))
-    except ValueError:
-        return splits  # too few songs: check_splits says so
-    parts = {"train": train.select(kept), "validation": train.select(held_out)}
-    return DatasetDict({**splits, **parts})
 
 
 def check_splits(splits: DatasetDict, dataset: str) -> None:
@@ -219,11 +208,17 @@ def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float
     return averaged if kept else metrics
 
 
-def report(trainer: GenreTrainer, args: TrainArguments, metrics: dict[str, float]) -> None:
+def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:
     """The best checkpoint's metrics and what to do next, on stdout."""
     print(
         f"{args.output_dir}: validation song macro-F1 {metrics['eval_song_macro_f1']:.3f}, "
         f"song accuracy {metrics['eval_song_accuracy']:.3f}, "
         f"clip accuracy {metrics['eval_clip_accuracy']:.3f}"
     )
-    print(f"next: python evaluate_model.py {args.output_dir} --dataset {args.dataset} --split test")
+    names = {"audio_column": "audio", "label_column": "label", "song_column": "song_id"}
+    theirs = {key: getattr(args, key) for key in names}
+    columns = "".join(f" --{key} {theirs[key]}" for key in names if theirs[key] != names[key])
+    print(
+        f"next: python evaluate_model.py {args.output_dir} --dataset {args.dataset} "
+        f"--split {split}{columns}"
+    )

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
@@ -122,18 +122,31 @@ def from_pretrained(
         raise UserError(f"model '{source}' cannot be loaded: {_first_line(error)}") from error
 
 
-def load_weights(model: ASTForAudioClassification, folder: str | Path) -> None:
+def load_weights(model: nn.Module, folder: str | Path) -> None:
     """Put the weights of a saved folder into a model of the same shape, every one of them.
+
+    A part of the model, such as its head, takes its own from a folder of the part or of the whole.
 
     `from_pretrained` maps the saved parameter names (`encoder.layer.0…`) to those in memory
     (`layers.0…`); `load_state_dict` with strict=False, which the Trainer calls to resume and to
     load its best checkpoint, passes over all layers in silence.
     """
-    saved = ASTForAudioClassification.from_pretrained(folder, dtype=torch.float32)
+    if not isinstance(model, ASTForAudioClassification):
+        saved = load_file(Path(folder) / "model.safetensors")
+        model.load_state_dict({name: saved[name] for name in model.state_dict()})
+        return
+    saved, report = ASTForAudioClassification.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        raise UserError(
+            f"'{folder}' holds a part of the model alone, as a linear probe saves it; expected all "
+            "its weights: resume with the settings it was made with (--freeze body)"
+        )
     model.load_state_dict(saved.state_dict())
 
 
-def average_weights(model: ASTForAudioClassification, folders: list[Path]) -> None:
+def average_weights(model: nn.Module, folders: list[Path]) -> None:
     """Give a model the mean of the weights of saved folders (Izmailov 2018; AST's own recipe)."""
     total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in _weights(model)}
     for folder in folders:

@@ -16,7 +16,6 @@ from genreast.config import own_settings
 from genreast.imbalance import class_counts
 from genreast.progress import learning_curves
 from genreast.recipe import TrainArguments
-from genreast.run_folder import plain_faults
 from genreast.training import GenreTrainer
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "torchcodec", "huggingface_hub")
@@ -32,14 +31,13 @@ def save(
     """Write the model folder: each file aside first, `train_metrics.json` as the last."""
     aside = folder / ".saving"
     shutil.rmtree(aside, ignore_errors=True)
-    with plain_faults(trainer.args):
-        trainer.ast.save_pretrained(aside)
-        trainer.processing_class.save_pretrained(aside)
-        write_yaml(record, aside / "training_config.yaml")
-        learning_curves(history, aside / "learning_curves.png")
-        epochs = [entry for entry in history if "eval_loss" in entry]
-        content = {"best": metrics, "history": epochs, "steps": trainer.state.global_step}
-        (aside / "train_metrics.json").write_text(json.dumps(content, indent=2) + "\n")
+    trainer.ast.save_pretrained(aside)
+    trainer.processing_class.save_pretrained(aside)
+    write_yaml(record, aside / "training_config.yaml")
+    learning_curves(history, aside / "learning_curves.png")
+    epochs = [entry for entry in history if "eval_loss" in entry]
+    content = {"best": metrics, "history": epochs, "steps": trainer.state.global_step}
+    (aside / "train_metrics.json").write_text(json.dumps(content, indent=2) + "\n")
     names = sorted(path.name for path in aside.iterdir() if path.name != "train_metrics.json")
     for name in [*names, "train_metrics.json"]:
         os.replace(aside / name, folder / name)

@@ -84,6 +84,11 @@ class ProbeTrainer(GenreTrainer):
         self.data_collator = collate_embeddings
         self.model = self.model_wrapped = Head(model.classifier)
 
+    def _save(self, output_dir=None, state_dict=None):
+        """A checkpoint holds the head alone, and what it is the head of."""
+        super()._save(output_dir, state_dict)
+        self.whole.config.save_pretrained(output_dir or self.args.output_dir)
+
     @property
     def ast(self) -> ASTForAudioClassification:
         return self.whole

@@ -1,15 +1,25 @@
 """The folder of a run: held by one run, resumed from whole checkpoints, never overwritten."""
 
+import errno
 import fcntl
 import json
 import sys
+import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from transformers import ASTConfig
 
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
+
+TORCH_FILES = ("optimizer.pt", "scheduler.pt")
+SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 @contextmanager
@@ -44,23 +54,33 @@ def output_folder(args: TrainArguments):
                 folder.rmdir()  # nothing came of the run
 
 
-def checkpoint_to_resume(args: TrainArguments) -> str | None:
-    """The checkpoint asked for; `last` is the newest whole one, None if there is none yet."""
+def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
+    """The checkpoint asked for; `last` is the newest whole one, None if there is none yet.
+
+    Raises UserError when it is cut short, or of another model than that of `config`.
+    """
     wanted = args.resume_from_checkpoint
     if not wanted or wanted == "false":
         return None
-    if wanted not in ("last", "true"):
-        if not is_whole(Path(wanted)):
-            raise UserError(
-                f"checkpoint '{wanted}' is missing or cut short; use --resume_from_checkpoint last"
-            )
-        return wanted
+    checkpoint = newest_whole(args) if wanted in ("last", "true") else Path(wanted)
+    if checkpoint is None:
+        return None
+    if not is_whole(checkpoint):
+        raise UserError(
+            f"checkpoint '{wanted}' is missing or cut short; use --resume_from_checkpoint last"
+        )
+    check_same_model(checkpoint, config)
+    return str(checkpoint)
+
+
+def newest_whole(args: TrainArguments) -> Path | None:
+    """The last checkpoint of the run that was written to its end; tells of those passed over."""
     found = sorted(Path(args.output_dir).glob("checkpoint-*"), key=step_of)
     whole = [path for path in found if is_whole(path)]
     for path in found:
         if path not in whole and args.process_index == 0:
             print(f"checkpoint '{path}' is cut short and passed over", file=sys.stderr)
-    return str(whole[-1]) if whole else None
+    return whole[-1] if whole else None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -69,29 +89,73 @@ def step_of(checkpoint: Path) -> int:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: the Trainer writes its state last."""
+    """Whether a checkpoint was written to its end and none of its files was cut short since."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
+        json.loads((checkpoint / "trainer_state.json").read_text())  # the Trainer writes it last
+        with safe_open(checkpoint / "model.safetensors", "pt"):
+            pass  # opening compares the header with the file's length
+    except (OSError, ValueError, SafetensorError):
         return False
-    return all((checkpoint / name).is_file() for name in ("model.safetensors", "optimizer.pt"))
+    # torch's files are zips, whose directory is their end.
+    return all(map(zipfile.is_zipfile, (checkpoint / name for name in TORCH_FILES)))
+
+
+def check_same_model(checkpoint: Path, config: ASTConfig) -> None:
+    """Refuse a checkpoint of other genres or another shape than the model to be trained."""
+    saved = ASTConfig.from_pretrained(checkpoint)
+    for what, one, other in (
+        ("genres", saved.id2label.values(), config.id2label.values()),
+        *((key, [getattr(saved, key)], [getattr(config, key)]) for key in SHAPE),
+    ):
+        if list(one) != list(other):
+            raise UserError(
+                f"checkpoint '{checkpoint}' is of another model ({what}: {_listed(one)}; now: "
+                f"{_listed(other)}); resume with the dataset and model it was made with"
+            )
+
+
+def _listed(values) -> str:
+    return ", ".join(map(str, values))
 
 
 @contextmanager
 def plain_faults(args: TrainArguments):
-    """Turn the faults a user can mend, of memory and of disk, into their remedies."""
+    """Turn the faults a user can mend, of memory, disk and settings, into their remedies."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError(
-            f"a batch of {args.per_device_train_batch_size} clips does not fit in memory; halve "
-            "--per_device_train_batch_size and double --gradient_accumulation_steps (the result is "
-            "the same), or set --gradient_checkpointing true"
-        ) from error
-    except (OSError, RuntimeError) as error:
-        if "No space left" in str(error) or "disk" in str(error).lower():
-            raise UserError(
-                f"the disk of '{args.output_dir}' is full; make room, then go on from the last "
-                "whole checkpoint with --resume_from_checkpoint last"
-            ) from error
+    except UserError:
         raise
+    except Exception as error:
+        remedy = remedy_for(error, args)
+        if remedy is None:
+            raise
+        raise UserError(remedy) from error
+
+
+def remedy_for(error: Exception, args: TrainArguments) -> str | None:
+    """What a user can do about an error, or None where that is not known.
+
+    On a CPU torch raises plain RuntimeErrors where memory or the disk ends; safetensors has an
+    error of its own.
+    """
+    text = str(error)
+    out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    if out_of_memory or any(words in text for words in NO_MEMORY):
+        return (
+            f"a batch does not fit in memory ({args.per_device_train_batch_size} clips, "
+            f"{args.per_device_eval_batch_size} in evaluation); halve "
+            "--per_device_train_batch_size and double --gradient_accumulation_steps (the result "
+            "is the same), set --gradient_checkpointing true, or lower --per_device_eval_batch_size"
+        )
+    if getattr(error, "errno", None) in FULL or any(words in text for words in NO_SPACE):
+        place = getattr(error, "filename", None) or args.output_dir
+        return (
+            f"'{place}' cannot be written to its end: the disk is full; make room, then go on from "
+            "the last whole checkpoint with --resume_from_checkpoint last"
+        )
+    if "loaded state dict" in text:
+        return (
+            f"the optimizer of checkpoint '{args.resume_from_checkpoint}' does not fit; resume "
+            "with the settings it was made with (such as --freeze)"
+        )
+    return None

@@ -184,12 +184,12 @@ class GenreTrainer(Trainer):
         return flat
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if self.is_fsdp_enabled or self.model is not self.ast:
+        if self.is_fsdp_enabled:
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
         return load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self):
-        if self.is_fsdp_enabled or self.model is not self.ast:
+        if self.is_fsdp_enabled:
             return super()._load_best_model()
         return load_weights(self.model, self.state.best_model_checkpoint)
 

@@ -1,5 +1,6 @@
 """What the tests share: real audio where it is at hand."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,18 @@ def run_training(start: Path, dataset: Path, output: Path, *flags: str) -> None:
     words = ["--model_name_or_path", str(start), "--dataset", str(dataset)]
     words += ["--output_dir", str(output), "--bf16", "false", "--learning_rate", "1e-3"]
     fine_tune(parse(TrainArguments, argv=[*words, "--report_to", "none", *flags]))
+
+
+@pytest.fixture
+def evaluate_model(monkeypatch, capsys):
+    """Run the script in this process: its exit status, standard output and standard error."""
+    import evaluate_model
+    from genreast.errors import run
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["evaluate_model.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run(evaluate_model.main)
+        return stop.value.code, *capsys.readouterr()
+
+    return call

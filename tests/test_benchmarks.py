@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import features, scaling, table
+from benchmarks import features, probe, scaling, table
 from benchmarks.growth import Growth, exponents
 from benchmarks.made_dataset import make_dataset
 from benchmarks.markdown import fill, read_results
@@ -157,3 +157,9 @@ print(json.dumps(gpu.measure(torch.device("cpu"), "tiny", quick=True)))
     assert all(row["share_of_the_matrix_rate"] > 0 for row in found["settings"])
     assert found["recipe"]["samples_per_second"] > 0
     assert table.gpu({"gpu": found}).count("\n| ") == len(found["settings"]) + 3
+
+
+def test_a_probes_epochs_are_timed_apart(tmp_path):
+    found = probe.measure("tiny", make_dataset(tmp_path / "data", clips=8, seconds=1.5), epochs=2)
+    assert found["first_epoch_seconds"] > 0 and len(found["later_epoch_seconds"]["values"]) == 1
+    assert "\n| tiny |" in table.probe({"probe": {"sizes": {"tiny": found}}})

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 
 from genreast import audiofolder, evaluation
 from genreast.checkpoint import fingerprint
-from genreast.errors import UserError, run
+from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 
 GENRES = ["disco", "rock", "jazz"]  # not the model's order
@@ -56,20 +55,6 @@ def data(tmp_path_factory):
                 )
         Dataset.from_list(rows, features=features).to_parquet(root / split / "metadata.parquet")
     return root
-
-
-@pytest.fixture
-def evaluate_model(monkeypatch, capsys):
-    """Run the script in this process: its exit status, standard output and standard error."""
-    import evaluate_model
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["evaluate_model.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            run(evaluate_model.main)
-        return stop.value.code, *capsys.readouterr()
-
-    return call
 
 
 def read_csv(path):

@@ -1,18 +1,27 @@
 """Training data that this project did not prepare: other columns, labels as text, no validation."""
 
+import csv
 import io
+import json
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import run_training
 from datasets import Audio, Dataset, DatasetDict
+from song_library import make_library, prepare
 
 from genreast.audiofolder import fingerprint, label_names, load_splits
 from genreast.errors import UserError
-from genreast.fine_tune import with_validation
+from genreast.held_out import with_validation
 
 COLUMNS = ("sound", "genre", "track")
+FLAGS = [
+    word
+    for kind, name in zip(("audio", "label", "song"), COLUMNS, strict=True)
+    for word in (f"--{kind}_column", name)
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +30,7 @@ def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
     generator = np.random.default_rng(0)
     rows = []
-    for track in range(40):
+    for track in range(48):
         for _ in range(2):
             time = np.arange(44_100) / 44_100
             tone = np.sin(2 * np.pi * (200 if track % 4 else 2_000) * time)
@@ -31,8 +40,17 @@ def shards(tmp_path_factory):
             genre = "low" if track % 4 else "high"
             sound = {"bytes": file.getvalue(), "path": None}
             rows.append({"sound": sound, "genre": genre, "track": track})
-    table = Dataset.from_list(rows).cast_column("sound", Audio())
-    table.to_parquet(folder / "train-00000-of-00001.parquet")
+    for split, part in {"train": rows[:80], "test": rows[80:]}.items():
+        table = Dataset.from_list(part).cast_column("sound", Audio())
+        table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(shards, short_start, tmp_path_factory):
+    """A model trained on the shards, a tenth of which was held out to validate."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    run_training(short_start, shards, folder, "--num_train_epochs", "1", *FLAGS)
     return folder
 
 
@@ -73,7 +91,61 @@ def test_the_fingerprint_is_of_the_content(shards, tmp_path):
     assert fingerprint(splits) == fingerprint(load_splits(shards, *COLUMNS)) != fingerprint(fewer)
 
 
-def test_training_runs_on_them(shards, short_start, tmp_path):
-    names = ["--audio_column", "sound", "--label_column", "genre", "--song_column", "track"]
-    run_training(short_start, shards, tmp_path / "model", "--num_train_epochs", "1", *names)
-    assert (tmp_path / "model/train_metrics.json").is_file()
+def test_evaluation_hears_the_clips_that_training_validated_on(
+    model, shards, evaluate_model, tmp_path
+):
+    words = ["--dataset", shards, "--split", "validation", "--output_dir", tmp_path / "out"]
+    status, _, errors = evaluate_model(model, *words, *FLAGS)
+    assert status == 0, errors
+    with (tmp_path / "out/predictions.csv").open(newline="") as file:
+        songs = [row["song_id"] for row in csv.DictReader(file)]
+    held_out = with_validation(load_splits(shards, *COLUMNS), seed=0)["validation"]
+    assert songs == held_out["song_id"][:]
+    trained = json.loads((model / "train_metrics.json").read_text())["best"]
+    measured = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert measured["song"]["macro_f1"] == pytest.approx(trained["eval_song_macro_f1"])
+    assert measured["clip"]["log_loss"] == pytest.approx(trained["eval_loss"], abs=1e-4)
+
+
+def test_the_temperature_is_fitted_on_the_clips_held_out(model, shards, evaluate_model, tmp_path):
+    words = ["--dataset", shards, "--output_dir", tmp_path / "out"]
+    status, _, errors = evaluate_model(model, *words, *FLAGS)
+    assert status == 0, errors
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["calibration"] is not None
+
+
+def test_clips_that_were_not_held_out_are_no_validation_split(
+    model, shards, evaluate_model, tmp_path
+):
+    """Another dataset than the model's: some of these clips may be those it was trained on."""
+    other = tmp_path / "other"
+    other.mkdir()
+    train = Dataset.from_parquet(str(shards / "train-00000-of-00001.parquet"))
+    train.select(range(60)).to_parquet(other / "train-00000-of-00001.parquet")
+    words = ["--dataset", other, "--split", "validation", "--output_dir", tmp_path / "out"]
+    status, _, errors = evaluate_model(model, *words, *FLAGS)
+    assert status == 2 and "has no validation split, and the model's training held none" in errors
+
+
+def test_clips_without_songs_are_named_the_same_wherever_they_lie(genre_dataset, tmp_path):
+    prints = []
+    for place in ("here", "there"):
+        folder = tmp_path / place / "train"
+        for genre in ("rock", "jazz"):
+            (folder / genre).mkdir(parents=True)
+            for clip in (genre_dataset / "train").glob(f"*{genre}*.flac"):
+                shutil.copy(clip, folder / genre)
+        prints.append(fingerprint(load_splits(tmp_path / place)))
+    assert prints[0] == prints[1]
+
+
+def test_shards_made_here_are_trained_on_and_evaluated(short_start, evaluate_model, tmp_path):
+    raw = make_library(tmp_path / "raw", {"0_a": 6, "1_b": 6}, seconds=(2, 3))
+    data, folder = tmp_path / "data", tmp_path / "model"
+    assert prepare(raw, "--output_dir", data, "--format", "parquet", "--clip_seconds", 1) == 0
+    run_training(short_start, data, folder, "--num_train_epochs", "1")
+    status, _, errors = evaluate_model(folder, "--dataset", data, "--output_dir", tmp_path / "out")
+    assert status == 0, errors
+    measured = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert measured["clip"]["count"] == len(load_splits(data)["test"])
+    assert measured["calibration"] is not None

@@ -11,6 +11,7 @@ from transformers import ASTConfig, ASTForAudioClassification
 
 from genreast.errors import UserError
 from genreast.model import average_weights, from_pth
+from genreast.run_folder import step_of
 
 NAMES = ["delta-blues", "disco", "jazz"]
 
@@ -115,3 +116,22 @@ def test_averaging_checkpoints_is_judged_on_validation(genre_dataset, short_star
     flags = ["--num_train_epochs", "4", "--average_checkpoints", "3"]
     run_training(short_start, genre_dataset, tmp_path / "model", *flags)
     assert "mean of the last 3 checkpoints: song_macro_f1" in capfd.readouterr().err
+
+
+def test_a_probe_goes_on_from_its_checkpoint_and_is_averaged(
+    genre_dataset, short_start, tmp_path, capfd
+):
+    flags = [*PROBE, "--num_train_epochs", "4", "--average_checkpoints", "3"]
+    run_training(short_start, genre_dataset, tmp_path / "whole", *flags)
+    assert "mean of the last 3 checkpoints" in capfd.readouterr().err
+    last = max((tmp_path / "whole").glob("checkpoint-*"), key=step_of)
+    assert (last / "model.safetensors").stat().st_size < 5_000, "the body was saved again"
+    resume = ["--resume_from_checkpoint", str(tmp_path / "whole/checkpoint-8")]
+    run_training(short_start, genre_dataset, tmp_path / "resumed", *flags, *resume)
+    whole, resumed = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed")
+    )
+    for name, weights in whole.items():
+        torch.testing.assert_close(resumed[name], weights, atol=1e-6, rtol=0)
+    with pytest.raises(UserError, match="holds a part of the model alone"):
+        run_training(short_start, genre_dataset, tmp_path / "other", *resume)

@@ -1,0 +1,37 @@
+"""A validation split for a dataset that has none: held out in training, found again afterwards."""
+
+from datasets import DatasetDict
+from sklearn.model_selection import StratifiedGroupKFold
+
+from genreast.audiofolder import fingerprint
+from genreast.checkpoint import training_record
+
+
+def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
+    """Hold a tenth of train's groups out, by genre, where a dataset has no validation split."""
+    if "validation" in splits or "train" not in splits:
+        return splits
+    train = splits["train"]
+    folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
+    try:
+        kept, held_out = next(folds.split(train["label"], train["label"], train["group"]))
+    except ValueError:
+        return splits  # too few songs: the check of the splits says so
+    parts = {"train": train.select(kept), "validation": train.select(held_out)}
+    return DatasetDict({**splits, **parts})
+
+
+def as_trained(splits: DatasetDict, model: str) -> DatasetDict:
+    """The splits as a model's training saw them: with the validation split it held out, if it did.
+
+    A model trained on other clips, or one that does not say, leaves the splits as they are.
+    """
+    if "validation" in splits or "train" not in splits:
+        return splits
+    record = training_record(model)
+    seed = record.get("settings", {}).get("seed")
+    if seed is None:
+        return splits
+    again = with_validation(splits, seed)
+    same = fingerprint(again) == record.get("dataset", {}).get("fingerprint_as_trained")
+    return again if same else splits

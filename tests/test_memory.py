@@ -1,0 +1,101 @@
+"""The memory told before training is what torch then takes."""
+
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import pytest
+import torch
+from conftest import ROOT
+
+from genreast.memory import saved_bytes, training_memory
+from genreast.model import freeze_body, from_scratch
+from genreast.recipe import TrainArguments
+from genreast.training import patchout
+
+BATCH = 2
+
+
+def bytes_torch_saves(model, share: float, half: bool) -> int:
+    """Storage that autograd keeps for a backward pass, each once, without weights or copies."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    shapes = {shape for p in model.parameters() for shape in (p.shape, p.shape[::-1])}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights and tensor.shape not in shapes:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no address recurs
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    features = torch.randn(BATCH, model.config.max_length, 128)
+    autocast = torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
+    with hooks, patchout(model, share, "unstructured", torch.Generator()), autocast:
+        model(input_values=features)
+    return sum(size for size, _ in kept.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("attention", "share"), [("sdpa", 0), ("sdpa", 0.5), ("eager", 0)])
+def test_what_is_kept_for_the_backward_pass_is_what_torch_saves(
+    attention, share, half, checkpointing
+):
+    model = from_scratch("tiny", max_length=512, attn_implementation=attention).train()
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    tokens = 2 + round(8 * 32 * (1 - share))
+    told = BATCH * saved_bytes(model.config, tokens, half, checkpointing)
+    assert told == pytest.approx(bytes_torch_saves(model, share, half), rel=0.1)
+
+
+def test_a_frozen_body_keeps_nothing(tmp_path):
+    model = from_scratch("tiny", max_length=512).train()
+    args = TrainArguments(output_dir=str(tmp_path), bf16=False)
+    whole = training_memory(model, args)
+    freeze_body(model)
+    assert bytes_torch_saves(model, 0, False) < 1e5
+    args.freeze = "body"
+    frozen = training_memory(model, args)
+    weights = sum(4 * p.numel() for p in model.parameters())
+    assert whole.model == 4 * weights and weights <= frozen.model < 1.01 * weights
+    assert frozen.activations < whole.activations / 2
+
+
+PEAK = """
+import gc, sys, torch
+from genreast.memory import training_memory
+from genreast.model import from_scratch
+from genreast.recipe import TrainArguments
+
+def read(key):
+    with open("/proc/self/status") as file:
+        return 1024 * int(next(line for line in file if line.startswith(key)).split()[1])
+
+def step(model, optimizer, batch):
+    model(input_values=torch.randn(batch, 512, 128)).logits.square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+def fresh():
+    model = from_scratch("tiny", max_length=512).train()
+    return model, torch.optim.AdamW(model.parameters())
+
+step(*fresh(), 1)  # what torch sets up once
+gc.collect()
+before = read("VmRSS")
+model, optimizer = fresh()
+step(model, optimizer, 24)
+args = TrainArguments(output_dir=sys.argv[1], per_device_train_batch_size=24, bf16=False)
+told = training_memory(model, args)
+print((told.model + told.activations) / (read("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_real_steps_memory_is_what_was_told(tmp_path):
+    words = [sys.executable, "-c", PEAK, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 0.7 < float(done.stdout) < 1.5

@@ -1,0 +1,188 @@
+"""What goes wrong in training, made to happen: one message with the remedy, nothing lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, run_training
+from datasets import Dataset
+from safetensors.torch import load_file
+
+from genreast import errors
+from genreast.errors import UserError, run
+
+FOUR_EPOCHS = ["--num_train_epochs", "4"]
+ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, genre_dataset, short_start) -> Path:
+    """A run with its checkpoints."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run_training(short_start, genre_dataset, folder, *FOUR_EPOCHS)
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few hundred kilobytes, and how to make it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options: str) -> int:
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        return subprocess.run(words, capture_output=True).returncode
+
+    if sys.platform != "linux" or os.geteuid() or mount(f"size={2 * ONE_CHECKPOINT}"):
+        pytest.skip("a small disk can be mounted by root on Linux alone")
+    yield place, lambda size: mount(f"remount,size={size}")
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("checkpoints", [1.4, 2.1])  # ends within the optimizer, the weights
+def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(
+    small_disk, checkpoints, finished, genre_dataset, short_start
+):
+    disk, resize = small_disk
+    resize(round(checkpoints * ONE_CHECKPOINT))
+    data, output = (short_start, genre_dataset), disk / "run"
+    with pytest.raises(UserError, match="disk is full; make room, then go on"):
+        run_training(*data, output, *FOUR_EPOCHS)
+    resize("8m")
+    run_training(*data, output, *FOUR_EPOCHS, "--resume_from_checkpoint", "last")
+    expected, weights = (load_file(path / "model.safetensors") for path in (finished, output))
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from genreast.errors import run
+import genreast.fine_tune, train_hf
+
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000,) * 2)
+run(train_hf.main)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_batch_too_large_for_memory_says_what_to_change(genre_dataset, tmp_path):
+    words = ["--dataset", str(genre_dataset), "--output_dir", str(tmp_path / "run")]
+    words += ["--from_scratch", "small", "--window_seconds", "30", "--report_to", "none"]
+    words += ["--bf16", "false", "--per_device_train_batch_size", "32"]
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert "does not fit in memory (32 clips, 16 in evaluation); halve --per_dev" in done.stderr
+
+
+def test_two_runs_do_not_share_a_folder(genre_dataset, short_start, tmp_path):
+    output = tmp_path / "run"
+    words = ["--dataset", str(genre_dataset), "--model_name_or_path", str(short_start)]
+    words += ["--output_dir", str(output), "--num_train_epochs", "1", "--report_to", "none"]
+    first = subprocess.Popen(
+        [sys.executable, str(ROOT / "train_hf.py"), *words],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not any(output.glob(".lock")):
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(UserError, match="another run is writing to"):
+        run_training(short_start, genre_dataset, output)
+    assert first.wait(120) == 0 and (output / "train_metrics.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def without_jazz(genre_dataset, tmp_path_factory) -> Path:
+    """The dataset with a genre that train has no clip of."""
+    folder = shutil.copytree(genre_dataset, tmp_path_factory.mktemp("data") / "without_jazz")
+    table = folder / "train/metadata.parquet"
+    rows = Dataset.from_parquet(str(table), cache_dir=str(folder / "cache"))
+    kept = [row for row, label in enumerate(rows["label"]) if label != 1]
+    rows.select(kept).to_parquet(table)
+    return folder
+
+
+def test_a_genre_missing_from_train_is_told_once_by_two_processes(
+    without_jazz, short_start, tmp_path
+):
+    config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
+    launch = ["-m", "accelerate.commands.launch", "--config_file", config]
+    words = ["--dataset", str(without_jazz), "--model_name_or_path", str(short_start)]
+    done = subprocess.run(
+        [sys.executable, *launch, "train_hf.py", *words, "--output_dir", str(tmp_path / "run")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode and done.stderr.count("error: no clip of jazz in the train split") == 1
+
+
+def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
+    def main():
+        raise UserError("clip 'x.flac' of the dataset cannot be read")
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(errors, "FIRST_SPEAKS_WITHIN", 0)
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert stop.value.code == 2 and "error: clip 'x.flac'" in capsys.readouterr().err
+
+
+def resume(checkpoint: Path, start: Path, dataset: Path, output: Path, *flags: str) -> str:
+    """The message that refuses to go on from a checkpoint."""
+    with pytest.raises(UserError) as caught:
+        run_training(start, dataset, output, "--resume_from_checkpoint", str(checkpoint), *flags)
+    return str(caught.value)
+
+
+def test_a_checkpoint_of_other_genres_is_refused(finished, genre_dataset, short_start, tmp_path):
+    other = shutil.copytree(genre_dataset, tmp_path / "data")
+    for table in other.glob("*/metadata.parquet"):
+        rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
+        names = {"rock": "polka", "jazz": "jazz", "disco": "disco"}
+        labels = [names[rows.features["label"].int2str(label)] for label in rows["label"]]
+        rows = rows.remove_columns("label").add_column("label", labels)
+        rows.class_encode_column("label").to_parquet(table)
+    message = resume(finished / "checkpoint-16", short_start, other, tmp_path / "run")
+    assert "genres: rock, jazz, disco; now: disco, jazz, polka" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--from_scratch", "tiny"], "hidden_size: 32; now: 192"),
+        (["--time_stride", "10"], "time_stride: 16; now: 10"),
+        (["--freeze", "body"], "does not fit; resume with the settings it was made with"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    flags, words, finished, genre_dataset, short_start, tmp_path
+):
+    flags = [*flags, "--num_train_epochs", "8"]
+    checkpoint = finished / "checkpoint-16"
+    assert words in resume(checkpoint, short_start, genre_dataset, tmp_path / "run", *flags)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_checkpoint_with_a_file_cut_short_is_refused(
+    name, finished, genre_dataset, short_start, tmp_path
+):
+    checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "checkpoint-16")
+    os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
+    message = resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
+    assert "is missing or cut short" in message
