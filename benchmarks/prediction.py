@@ -188,7 +188,7 @@ def main() -> None:
         results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1)
         results["small_model"] = small_model(small, songs, repetitions)
         cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
-        results["evaluation"] = evaluation(base, cut, folder, 1 if quick else 2)
+        results["evaluation"] = evaluation(base, cut, folder, 1)
     command = "python -m benchmarks.prediction" + " --quick" * quick
     save("prediction", results, command, quick)
 
