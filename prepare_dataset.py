@@ -9,13 +9,20 @@ reads. A stopped run goes on where it was when the same command is given again.
 from genreast.arguments import PrepareArguments
 from genreast.config import parse
 from genreast.errors import run
-from genreast.preparation import cut_songs, describe, left_out, write_dataset
-from genreast.songs import scan
-from genreast.work_folder import WorkFolder
 
 
 def main() -> int:
     args = parse(PrepareArguments, __doc__)
+
+    # Every worker imports this file anew, so nothing heavy stands at its top.
+    from genreast import workers
+
+    if not args.dask:
+        workers.start_server()
+
+    from genreast.preparation import cut_songs, describe, left_out, write_dataset
+    from genreast.songs import scan
+    from genreast.work_folder import WorkFolder
 
     # 1. Find every file and the genres; take up what a stopped run left
     library = scan(args.raw_dir)

@@ -185,10 +185,10 @@ def main() -> None:
         results = {"long_mix": long_mix(base, folder, 10, 8 if quick else 60)}
         results["one_song"] = one_song(base, folder, repetitions)
         songs = [make_song(folder / f"{n}.mp3", 180 + n, n) for n in range(count)]
-        results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1 if quick else 2)
+        results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1)
         results["small_model"] = small_model(small, songs, repetitions)
         cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
-        results["evaluation"] = evaluation(base, cut, folder, 1 if quick else 2)
+        results["evaluation"] = evaluation(base, cut, folder, 1)
     command = "python -m benchmarks.prediction" + " --quick" * quick
     save("prediction", results, command, quick)
 

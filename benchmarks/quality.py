@@ -1,6 +1,6 @@
 """Clip and song macro-F1 on real recordings after the same seconds of training as the recipe.
 
-    python -m benchmarks.quality [--quick] [--seconds 240] [--size tiny]
+    python -m benchmarks.quality [--quick] [--seconds 240] [--size tiny] [--seeds 3]
 
 Reads waivops_mini and esc10_mini from ../shared/audio. Both ways start from the same random
 weights, have the same batch size, learning rate and wall-clock, and keep their last weights;
@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, default=ROOT.parent / "shared" / "audio")
     parser.add_argument("--seconds", type=float, help="training time a run (default: 240)")
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"))
+    parser.add_argument("--seeds", type=int, default=3, help="on waivops_mini")
+    parser.add_argument("--seeds_a_fold", type=int, default=3, help="on each fold of esc10_mini")
     parser.add_argument("--quick", action="store_true", help="one seed, one fold, 20 s a run")
     args = parser.parse_args()
     seconds = args.seconds or (20 if args.quick else 240)
@@ -53,26 +55,29 @@ def main() -> None:
         return
     quiet_libraries()
     command = f"python -m benchmarks.quality --seconds {seconds:g} --size {args.size}"
+    command += f" --seeds {args.seeds} --seeds_a_fold {args.seeds_a_fold}"
     command += " --quick" * args.quick
-    result = measure(args.audio, seconds, args.size, args.quick)
+    seeds = (1, 1) if args.quick else (args.seeds, args.seeds_a_fold)
+    result = measure(args.audio, seconds, args.size, args.quick, *seeds)
     save("quality", result, command, args.quick)
 
 
-def measure(audio: Path, seconds: float, size: str, quick: bool) -> dict:
+def measure(
+    audio: Path, seconds: float, size: str, quick: bool, seeds: int, seeds_a_fold: int
+) -> dict:
     """Every run's scores by data set, and the paired gain of ours over the recipe in points."""
-    seeds = (0,) if quick else (0, 1, 2)
     folds = FOLDS[:1] if quick else FOLDS
     calibration = QUICK_CALIBRATION if quick else CALIBRATION
     runs: dict[str, list[dict]] = {"waivops_mini": [], "esc10_mini": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for seed in seeds:
+        for seed in range(seeds):
             dataset, prepared = waivops(audio, folder / f"waivops {seed}", seed)
             scores = pair(dataset, seconds, size, seed, calibration)
             runs["waivops_mini"].append({"seed": seed} | scores)
         for fold in folds:
             dataset = esc10_fold(audio, folder / f"esc10 {fold}", fold)
-            for seed in seeds:
+            for seed in range(seeds_a_fold):
                 scores = pair(dataset, seconds, size, seed, calibration)
                 runs["esc10_mini"].append({"fold": fold, "seed": seed} | scores)
     return {

@@ -1,6 +1,6 @@
 """Training samples a second on this machine, ours beside the audio course's recipe.
 
-    python -m benchmarks.training [--quick] [--base]
+    python -m benchmarks.training [--quick] [--base] [--sizes tiny]
 
 Every run is a process of its own on the same made clips of 10 s and the same model; all runs take
 turns. Rates count steady steps, loading included, and not the start.
@@ -34,10 +34,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the tiny model, few steps")
     parser.add_argument("--base", action="store_true", help="measure the base model too")
+    parser.add_argument("--sizes", nargs="+", default=["tiny", "small"], help="of the models")
     args = parser.parse_args()
-    command = "python -m benchmarks.training"
+    sizes = ["tiny"] if args.quick else args.sizes
+    command = f"python -m benchmarks.training --sizes {' '.join(sizes)}"
     command += " --quick" * args.quick + " --base" * args.base
-    sizes = ["tiny"] if args.quick else ["tiny", "small"]
     with tempfile.TemporaryDirectory() as folder:
         data = make_dataset(Path(folder) / "10 s", clips=32 if args.quick else 128)
         repetitions, steps = (1, 6) if args.quick else (3, 20)

@@ -58,6 +58,9 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     features = Features({"audio": Audio(sampling_rate=SAMPLING_RATE), **clip_columns(genres)})
     schema = features.arrow_schema
+    # Songs in the order of the hash that ends their ids: read one after the other, as streaming
+    # does, the genres come mixed.
+    table = sorted(table, key=lambda row: row["song_id"].rsplit("-", 1)[-1])
     shards = list(_shards(table, clips))
     for number, rows in enumerate(shards):
         name = f"{split}-{number:05d}-of-{len(shards):05d}.parquet"

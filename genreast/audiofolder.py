@@ -5,9 +5,11 @@ schema carries the `ClassLabel`, so plain `load_dataset("audiofolder", data_dir=
 in the user's order too.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,15 +60,50 @@ def load_splits(
     Raises UserError when `dataset` is neither, or has no labels.
     """
     folder = Path(dataset)
-    if _is_prepared(folder):
+    if is_prepared(folder):
         return DatasetDict(
             {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
         )
-    splits = _load_any(folder, dataset)
+    return conform(_load_any(folder, dataset), dataset, audio_column, label_column, song_column)
+
+
+def conform(
+    splits: DatasetDict, dataset: str | Path, audio_column: str, label_column: str, song_column: str
+) -> DatasetDict:
+    """Another's splits with the columns that `load_splits` promises, and no others."""
     ours = {audio_column: "audio", label_column: "label", song_column: "song_id"}
-    splits = DatasetDict({key: _rename(split, ours, dataset) for key, split in splits.items()})
+    for split in splits.values():
+        check_columns(split.column_names, audio_column, label_column, dataset)
+    splits = DatasetDict({key: _rename(split, ours) for key, split in splits.items()})
     splits = _with_class_labels(splits)
     return DatasetDict({key: _with_songs(split) for key, split in splits.items()})
+
+
+def check_columns(names: list[str], audio_column: str, label_column: str, dataset) -> None:
+    """Refuse a dataset without the sound or the label under the name given."""
+    for name in (audio_column, label_column):
+        if name not in names:
+            raise UserError(
+                f"'{dataset}' has no column {name}; it has {', '.join(names)}: name "
+                "the right ones with --audio_column, --label_column and --song_column"
+            )
+
+
+@contextlib.contextmanager
+def dataset_faults(dataset: str | Path) -> Iterator[None]:
+    """Turn what goes wrong in opening a dataset into a UserError that says how to make one."""
+    folder = Path(dataset)
+    try:
+        if not folder.exists() and not _could_be_on_the_hub(folder):
+            raise FileNotFoundError("no such folder")
+        yield
+    except (OSError, ValueError, DatasetGenerationError) as error:
+        what = "is not a dataset" if folder.exists() else "is neither a folder nor a Hub dataset"
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"'{dataset}' {what} ({cause});"
+            " make one with: python prepare_dataset.py RAW_DIR --output_dir data/processed"
+        ) from error
 
 
 def label_names(splits: DatasetDict) -> list[str]:
@@ -102,7 +139,8 @@ def clip_names(split: Dataset) -> list[str]:
     return [os.path.relpath(path, common) if common else path for path in paths]
 
 
-def _is_prepared(folder: Path) -> bool:
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is an audiofolder made here."""
     tables = [folder / split / METADATA_FILE for split in SPLITS]
     return any(
         table.is_file() and {"song_id", "label"} <= set(pq.read_schema(table).names)
@@ -130,22 +168,11 @@ def _read_split(folder: Path) -> Dataset:
 
 def _load_any(folder: Path, dataset: str | Path) -> DatasetDict:
     """A foreign folder or Hub dataset through `datasets` itself."""
-    try:
-        if not folder.exists():
-            if not _could_be_on_the_hub(folder):
-                raise FileNotFoundError("no such folder")
-            return load_dataset(str(dataset))
+    with dataset_faults(dataset):
         shards = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
         if shards or not folder.is_dir():
-            return load_dataset(str(folder))
+            return load_dataset(str(dataset))
         return load_dataset("audiofolder", data_dir=str(folder))
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        what = "is not a dataset" if folder.exists() else "is neither a folder nor a Hub dataset"
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"'{dataset}' {what} ({cause});"
-            " make one with: python prepare_dataset.py RAW_DIR --output_dir data/processed"
-        ) from error
 
 
 def _could_be_on_the_hub(path: Path) -> bool:
@@ -153,18 +180,13 @@ def _could_be_on_the_hub(path: Path) -> bool:
     return len(path.parts) == 2 and not path.is_absolute() and not path.parent.is_dir()
 
 
-def _rename(split: Dataset, ours: dict[str, str], dataset: str | Path) -> Dataset:
+def _rename(split: Dataset, ours: dict[str, str]) -> Dataset:
     """A foreign split with its columns called as here."""
     for theirs, name in ours.items():
         if theirs in split.column_names:
             if theirs != name and name in split.column_names:
                 split = split.remove_columns(name)
             split = split.rename_column(theirs, name) if theirs != name else split
-        elif theirs != "song_id":
-            raise UserError(
-                f"'{dataset}' has no column {theirs}; it has {', '.join(split.column_names)}: name "
-                "the right ones with --audio_column, --label_column and --song_column"
-            )
     return split.cast_column("audio", Audio(decode=False))
 
 
@@ -187,7 +209,8 @@ def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
     if "song_id" not in split.column_names:
         split = split.add_column("song_id", clip_names(split))
-    split = split.cast_column("song_id", Value("string"))
+    if split.features["song_id"] != Value("string"):  # a cast copies every row
+        split = split.cast_column("song_id", Value("string"))
     if "group" not in split.column_names:
         split = split.add_column("group", split["song_id"])
     if "start" not in split.column_names:

@@ -96,7 +96,8 @@ class LogMel(nn.Module):
 
     Normalisation is (x − mean) / (2·std) and comes after the padding, as in
     `ASTFeatureExtractor`: a padded frame reads −mean / (2·std), which is not silence. In training
-    mode features are made in float32, for speed; in evaluation mode in float64, for exactness.
+    mode features are made in float32, for speed; in evaluation mode in float64, for exactness, if
+    `exact`.
     """
 
     def __init__(
@@ -106,13 +107,15 @@ class LogMel(nn.Module):
         max_length: int = 1024,
         num_mel_bins: int = NUM_MEL_BINS,
         do_normalize: bool = True,
+        exact: bool = True,
     ):
         super().__init__()
+        self.exact = exact
         self.mean, self.std = (mean, std) if do_normalize else (0.0, 0.5)
         self.max_length, self.num_mel_bins = max_length, num_mel_bins
 
     @classmethod
-    def from_extractor(cls, extractor) -> "LogMel":
+    def from_extractor(cls, extractor, exact: bool = True) -> "LogMel":
         """The same features as a loaded `ASTFeatureExtractor` gives."""
         return cls(
             extractor.mean,
@@ -120,11 +123,12 @@ class LogMel(nn.Module):
             extractor.max_length,
             extractor.num_mel_bins,
             extractor.do_normalize,
+            exact,
         )
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, samples) and the real samples of each (batch,) → (batch, max_length, mel)."""
-        dtype = torch.float32 if self.training else torch.float64
+        dtype = torch.float64 if self.exact and not self.training else torch.float32
         waveforms = waveforms[:, : (self.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH]
         features = log_mel(waveforms, self.num_mel_bins, dtype)
         if lengths is not None:

@@ -29,6 +29,8 @@ from genreast.run_folder import (
     plain_faults,
     step_of,
 )
+from genreast.shards import read_shards, with_sound
+from genreast.streaming import StreamedClips
 from genreast.training import GenreTrainer
 
 
@@ -38,11 +40,7 @@ def fine_tune(args: TrainArguments) -> None:
     use_all_cores(args)
     with output_folder(args), plain_faults(args):
         set_seed(args.seed)
-        columns = (args.audio_column, args.label_column, args.song_column)
-        dataset = load_splits(args.dataset, *columns)
-        splits = with_validation(dataset, args.seed)
-        check_splits(splits, args.dataset)
-        train_clips, eval_clips = ClipDataset(splits["train"]), ClipDataset(splits["validation"])
+        dataset, splits, train_clips, eval_clips = read_dataset(args)
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *dataset_statistics(args.dataset))
@@ -73,6 +71,28 @@ def fine_tune(args: TrainArguments) -> None:
             metrics = {**result.metrics, **metrics}
             save(trainer, Path(args.output_dir), record, metrics, history, weights)
             report(args, metrics, "test" if "test" in splits else "validation")
+
+
+def read_dataset(
+    args: TrainArguments,
+) -> tuple[DatasetDict, DatasetDict, ClipDataset | StreamedClips, ClipDataset]:
+    """The dataset, its splits with one for validation among them, and the clips of the two used."""
+    columns = (args.audio_column, args.label_column, args.song_column)
+    if not args.streaming:
+        dataset = load_splits(args.dataset, *columns)
+        splits = with_validation(dataset, args.seed)
+        check_splits(splits, args.dataset)
+        return dataset, splits, *(ClipDataset(splits[name]) for name in ("train", "validation"))
+    dataset, groups = read_shards(args.dataset, *columns)
+    if "validation" not in dataset:
+        raise UserError(
+            f"'{args.dataset}' has no split named 'validation', which --streaming needs: make one "
+            "with prepare_dataset.py --format parquet --val_fraction 0.1, or leave out --streaming"
+        )
+    check_splits(dataset, args.dataset)
+    validation = with_sound(dataset["validation"], groups["validation"])
+    clips = StreamedClips(dataset["train"], groups["train"]), ClipDataset(validation)
+    return dataset, dataset, *clips
 
 
 def quiet_libraries() -> None:

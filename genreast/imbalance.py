@@ -56,13 +56,16 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
+        yield from generator.permutation(self.draw(generator)).tolist()
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        """The clips of one epoch, (clips,), in no useful order: as many as there are in all."""
         first = generator.permutation(len(self))  # which clips are rounded up must not recur
         # Equal weights side by side: a class then gets its expected count, give or take one.
         first = first[np.argsort(self.expected[first], kind="stable")]
         edges = np.cumsum(self.expected[first])
         marks = np.arange(len(self)) + generator.uniform()
-        drawn = first[np.searchsorted(edges, marks * edges[-1] / len(self)).clip(max=len(self) - 1)]
-        yield from generator.permutation(drawn).tolist()
+        return first[np.searchsorted(edges, marks * edges[-1] / len(self)).clip(max=len(self) - 1)]
 
 
 def class_weights(counts: np.ndarray, kind: str = "none", beta: float = 0.999) -> torch.Tensor:

@@ -6,6 +6,7 @@ A whole song is heard in windows; its probabilities come from the mean of the wi
 log-probabilities. A 10 s file gets what `pipeline("audio-classification")` gives.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from genreast import checkpoint
+from genreast import attention, checkpoint
 from genreast.audio import (
     CLIP_SECONDS,
     FRAME_LENGTH,
@@ -25,8 +26,9 @@ from genreast.audio import (
 )
 from genreast.errors import UserError
 from genreast.features import LogMel, pad_batch
-from genreast.precision import choose
+from genreast.precision import choose, is_large
 from genreast.windows import Cut, SongAudio, Source, read_songs
+from genreast.workers import default_workers
 
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
 
@@ -79,7 +81,12 @@ class GenreClassifier:
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
         self.dtype = choose(precision, model, self.device)
-        self.log_mel = LogMel.from_extractor(extractor).eval()
+        if self.dtype == torch.bfloat16 and self.device.type == "cpu":
+            attention.use(model)
+        self.log_mel = LogMel.from_extractor(extractor, exact=precision != "auto").eval()
+        # Threads that share a matrix product wait for each other, and for ever where the decoder
+        # holds their cores: a small model runs on one thread, beside songs being decoded on all.
+        self.threads = 1 if self.device.type == "cpu" and not is_large(model) else None
         self.labels = checkpoint.label_names(model)
         longest = (extractor.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
         seconds = getattr(model.config, "clip_seconds", None) or CLIP_SECONDS
@@ -118,7 +125,7 @@ class GenreClassifier:
         hop = max(1, round(self.window * (1 - overlap)))
         waiting: deque[_Hearing] = deque()
         batch: list[tuple[_Hearing, np.ndarray]] = []
-        for song, audio in read_songs(songs, Cut(self.window, hop, max_windows)):
+        for song, audio in read_songs(songs, Cut(self.window, hop, max_windows), default_workers()):
             hearing = _Hearing(song)
             waiting.append(hearing)
             if isinstance(audio, AudioError):
@@ -156,11 +163,12 @@ class GenreClassifier:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (batch, samples) and their real lengths (batch,) → float32 logits
         (batch, classes) and pooled features (batch, hidden), both on the CPU."""
-        features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
         low = self.dtype != torch.float32
-        with torch.autocast(self.device.type, dtype=self.dtype if low else None, enabled=low):
-            pooled = self.model.audio_spectrogram_transformer(features).pooler_output
-        logits = self.model.classifier(pooled.float())
+        with torch_threads(self.threads):
+            features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
+            with torch.autocast(self.device.type, dtype=self.dtype if low else None, enabled=low):
+                pooled = self.model.audio_spectrogram_transformer(features).pooler_output
+            logits = self.model.classifier(pooled.float())
         return logits.float().cpu(), pooled.float().cpu()
 
     def _hear(self, batch: list[tuple["_Hearing", np.ndarray]]) -> None:
@@ -208,6 +216,17 @@ class _Hearing:
     @property
     def done(self) -> bool:
         return len(self.rows) == self.expected
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads meanwhile; None leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def best_device() -> str:

@@ -19,8 +19,12 @@ def choose(precision: str, model: nn.Module, device: torch.device) -> torch.dtyp
         raise UserError(f"--precision is '{precision}'; expected one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return getattr(torch, precision)
-    large = sum(parameter.numel() for parameter in model.parameters()) >= LEAST_PARAMETERS
-    return torch.bfloat16 if large and _multiplies_bfloat16(device) else torch.float32
+    return torch.bfloat16 if is_large(model) and _multiplies_bfloat16(device) else torch.float32
+
+
+def is_large(model: nn.Module) -> bool:
+    """Whether the model, and not the decoder, is what predicting waits for."""
+    return sum(parameter.numel() for parameter in model.parameters()) >= LEAST_PARAMETERS
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

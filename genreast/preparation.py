@@ -42,6 +42,7 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
             size = source.stat().st_size if source.exists() else 0
             arguments = (source, song.song_id, work.path, settings)
             tasks.append(Task(arguments, PATIENCE + size / BYTES_A_SECOND))
+    tasks.sort(key=lambda task: -task.seconds)  # the longest first: no worker is left with one
     if args.dask:
         results = run_dask(cut_song, tasks, args.dask)
     else:

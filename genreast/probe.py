@@ -2,6 +2,7 @@
 
 Only where nothing changes what the body hears: a frozen body, no augmentation of the input, and
 clips that fit the model's window. Every epoch after the hearing then costs a matrix product.
+Streamed clips may be too many to keep even so: a frozen body then hears them in every epoch.
 """
 
 import sys
@@ -30,8 +31,9 @@ def can_probe(args: TrainArguments, clips: ClipDataset, window_seconds: float) -
         or args.gain_db
         or args.patchout
     )
-    fits = clips.longest_seconds() <= window_seconds
-    return args.freeze == "body" and fits and not augmented
+    if args.freeze != "body" or augmented or args.streaming:
+        return False
+    return clips.longest_seconds() <= window_seconds
 
 
 class Head(nn.Module):

@@ -78,6 +78,12 @@ class TrainArguments(TrainingArguments):
     audio_column: str = _data("audio", "column that holds the sound")
     label_column: str = _data("label", "column that holds the genre")
     song_column: str = _data("song_id", "column that names the song; absent: each row is a song")
+    streaming: bool = _data(
+        False, "read the train split from Parquet shards as training goes, without a copy on disk"
+    )
+    shuffle_buffer: int = _data(
+        1000, "with --streaming: most clips a process holds, encoded, to draw the next one from"
+    )
 
     sampling_exponent: float = _imbalance(
         0.0, "0 draws clips as they are, 1 draws every genre equally often"
@@ -192,6 +198,7 @@ class TrainArguments(TrainingArguments):
             at_least(name, 0)
         for name in ("time_stride", "frequency_stride", "per_device_train_batch_size"):
             at_least(name, 1)
+        at_least("shuffle_buffer", 1)
         for name in ("per_device_eval_batch_size", "gradient_accumulation_steps"):
             at_least(name, 1)
         attention = self.attn_implementation
@@ -220,6 +227,10 @@ class TrainArguments(TrainingArguments):
                 f"--report_to is '{name}', which is not installed; install it with "
                 f"pip install {name}, or report to none",
             )
+        faults.unless(
+            not (self.streaming and self.dataloader_drop_last),
+            "--dataloader_drop_last is true; --streaming hears every clip: leave it false",
+        )
         faults.unless(
             not self.remove_unused_columns,
             "--remove_unused_columns is true; it must stay false: it would drop the waveforms",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
@@ -28,6 +29,7 @@ from genreast.imbalance import (
 from genreast.metrics import evaluate_clips
 from genreast.model import load_weights, window_samples
 from genreast.recipe import TrainArguments
+from genreast.streaming import BatchNumbers, Deal, StreamedClips
 
 
 class GenreTrainer(Trainer):
@@ -41,7 +43,7 @@ class GenreTrainer(Trainer):
         self,
         model: ASTForAudioClassification,
         args: TrainArguments,
-        train_clips: ClipDataset,
+        train_clips: ClipDataset | StreamedClips,
         eval_clips: ClipDataset,
         extractor: ASTFeatureExtractor,
         **options,
@@ -81,10 +83,22 @@ class GenreTrainer(Trainer):
         self.can_return_loss = True
         self.loss.to(args.device)
 
-    def _get_train_sampler(self, train_dataset=None) -> EpochSampler:
-        clips = self.train_clips
-        weights = sampling_weights(clips.labels, self.counts, self.args.sampling_exponent)
-        sampler = EpochSampler(weights, self.args.seed)
+    def get_train_dataloader(self) -> DataLoader:
+        """The Trainer's own; streamed clips are asked for a whole batch at a time."""
+        if not isinstance(self.train_dataset, StreamedClips):
+            return super().get_train_dataloader()
+        return self._get_dataloader(
+            self.train_dataset, "Training", 1, self._get_train_sampler, is_training=True
+        )
+
+    def _get_train_sampler(self, train_dataset=None) -> EpochSampler | BatchNumbers:
+        clips, args = self.train_clips, self.args
+        weights = sampling_weights(clips.labels, self.counts, args.sampling_exponent)
+        sampler = EpochSampler(weights, args.seed)
+        if isinstance(clips, StreamedClips):
+            workers = max(1, args.dataloader_num_workers)
+            shape = (self._train_batch_size, args.world_size, workers, args.shuffle_buffer)
+            sampler = clips.deal_out(Deal(sampler, *shape))
         # After a resume accelerate's wrapping hides the sampler from `set_epoch` on two processes.
         self.add_callback(SamplerEpoch(sampler))
         return sampler
@@ -220,7 +234,7 @@ class GenreTrainer(Trainer):
 class SamplerEpoch(TrainerCallback):
     """Tells the sampler which epoch begins."""
 
-    def __init__(self, sampler: EpochSampler):
+    def __init__(self, sampler: EpochSampler | BatchNumbers):
         self.sampler = sampler
 
     def on_epoch_begin(self, args, state, control, **kwargs):

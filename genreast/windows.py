@@ -23,7 +23,6 @@ from genreast.audio import (
     window_starts,
 )
 
-SONGS_AHEAD = 3  # decoded songs that wait for the model, at most 77 MB each
 LONG_FILE_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
 
 Source = str | Path | bytes
@@ -61,9 +60,9 @@ def read_songs(
 ) -> Iterator[tuple[str, SongAudio | AudioError]]:
     """Open songs in their order, decoded ahead by `threads` threads; an error stands in its place.
 
-    A song is a file or a file's bytes.
-
-    The windows of one song must be consumed before the next is asked for.
+    A song is a file or a file's bytes. One decoded song more than there are threads waits for the
+    model, each of at most 77 MB. The windows of one song must be consumed before the next is asked
+    for.
     """
     waiting: deque[tuple[str, Future]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
@@ -71,7 +70,7 @@ def read_songs(
             for song in songs:
                 name = "bytes" if isinstance(song, bytes) else str(song)
                 waiting.append((name, pool.submit(open_song, song, cut)))
-                if len(waiting) > SONGS_AHEAD:
+                if len(waiting) > threads + 1:
                     yield _opened(pool, *waiting.popleft())
             while waiting:
                 yield _opened(pool, *waiting.popleft())

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import Any
 
 from genreast.errors import UserError
 
-PRELOADED = ["__main__", "genreast.clips", "torchcodec.decoders", "transformers.audio_utils"]
+PRELOADED = ["genreast.clips", "torchcodec.decoders", "transformers.audio_utils"]
 PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
 
 
@@ -37,6 +38,17 @@ class Failed(str):
 def default_workers() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_server() -> None:
+    """Have a process import what workers need, from now on and beside the caller's own imports.
+
+    Workers are forked from it, each in milliseconds. Calling this is never needed: the first pool
+    does it too.
+    """
+    context = _context()
+    if context.get_start_method() == "forkserver":
+        forkserver.ensure_running()
 
 
 def run_local(
@@ -122,12 +134,10 @@ class _Pool:
     """A process pool that can be killed at once."""
 
     def __init__(self, num_workers: int):
-        context = multiprocessing.get_context(
-            "forkserver" if hasattr(os, "fork") else "spawn"  # Windows has no forkserver
-        )
-        context.set_forkserver_preload(PRELOADED)
         self.others = set(multiprocessing.active_children())
-        self.pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+        self.pool = ProcessPoolExecutor(
+            num_workers, mp_context=_context(), initializer=_start_worker
+        )
 
     def submit(self, function: Callable, task: Task) -> Future:
         return self.pool.submit(function, *task.arguments)
@@ -137,6 +147,15 @@ class _Pool:
         for process in set(multiprocessing.active_children()) - self.others:
             process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Workers are forked from a clean process, which threads of the caller cannot have broken."""
+    context = multiprocessing.get_context(
+        "forkserver" if hasattr(os, "fork") else "spawn"  # Windows has no forkserver
+    )
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def _start_worker() -> None:

@@ -10,7 +10,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from transformers import ASTConfig, ASTModel, BertConfig, pipeline
 
-from genreast import checkpoint
+from genreast import attention, checkpoint
 from genreast.audio import AudioError, load_audio, window_starts
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
@@ -176,3 +176,15 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
     refuse(other, "cannot be loaded")
     with pytest.raises(UserError, match="--device is 'banana'"):
         GenreClassifier.from_pretrained(tiny_model, device="banana")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heads_in_turn_attend_as_torch_does(dtype):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 5, 37, 16).to(dtype) for _ in range(3))
+    mixed, _ = attention.heads_in_turn(torch.nn.Identity(), query, key, value, scaling=0.3)
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), scale=0.3
+    )
+    atol = 1e-6 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(mixed.float(), exact.transpose(1, 2), atol=atol, rtol=0)

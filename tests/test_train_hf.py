@@ -23,6 +23,7 @@ from genreast.errors import UserError
 from genreast.fine_tune import fine_tune
 from genreast.recipe import TrainArguments
 
+TWO = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
 TWO_EPOCHS = ["--num_train_epochs", "2"]
 FAST = ["--bf16", "false", "--learning_rate", "1e-3", "--report_to", "none"]
 
@@ -176,6 +177,16 @@ def test_mistakes_are_named(
         text = str(caught.value)
     assert message in text
     assert "secret-token" not in text
+
+
+@pytest.mark.parametrize("shape", [["--cpu", "--num_processes", "1"], ["--config_file", TWO]])
+def test_a_mistake_under_the_launcher_is_one_message(shape, genre_dataset, tmp_path):
+    words = [sys.executable, "-m", "genreast.launch", *shape, "train_hf.py"]
+    words += ["--dataset", "nowhere/at/all", "--output_dir", str(tmp_path / "out")]
+    result = run(words, cwd=ROOT)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("nowhere/at/all") == 1
 
 
 def test_a_loss_that_is_no_number_stops_with_a_remedy(genre_dataset, short_start, tmp_path, capfd):

@@ -62,7 +62,9 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(raw, tmp_path):
 
 def test_finished_songs_are_not_cut_again(raw, tmp_path, monkeypatch):
     output = tmp_path / "dataset"
-    monkeypatch.setattr("prepare_dataset.write_dataset", lambda *arguments: sys.exit("stopped"))
+    monkeypatch.setattr(
+        "genreast.preparation.write_dataset", lambda *arguments: sys.exit("stopped")
+    )
     with pytest.raises(SystemExit):
         prepare(raw, "--output_dir", output)
     records = sorted((tmp_path / "dataset.work" / "songs").glob("*.json"))

@@ -1,0 +1,38 @@
+"""`accelerate launch`, without its own traceback below the message of a script that has failed.
+
+    python -m genreast.launch --config_file configs/accelerate/many_gpus.yaml train_hf.py …
+
+It takes the same arguments, and ends with the script's exit status.
+"""
+
+import logging
+import signal
+import subprocess
+import sys
+
+from accelerate.commands.launch import launch_command, launch_command_parser
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+
+def main() -> None:
+    """Launch what the command line says; a script that fails has said itself what is wrong."""
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        launch_command(launch_command_parser().parse_args())
+    except subprocess.CalledProcessError as error:
+        statuses = [error.returncode]
+    except ChildFailedError as error:
+        statuses = [failure.exitcode for failure in error.failures.values()]
+    else:
+        return
+    killed = [-status for status in statuses if status < 0]
+    if killed:  # the script could not say so; the others were only told to stop
+        name = signal.Signals(killed[0]).name
+        print(
+            f"error: a process was ended by {name}; SIGKILL may be memory used up", file=sys.stderr
+        )
+    sys.exit(128 + killed[0] if killed else max(statuses))
+
+
+if __name__ == "__main__":
+    main()
