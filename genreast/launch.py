@@ -22,7 +22,9 @@ def main() -> None:
     except subprocess.CalledProcessError as error:
         statuses = [error.returncode]
     except ChildFailedError as error:
-        statuses = [failure.exitcode for failure in error.failures.values()]
+        found = [failure.exitcode for failure in error.failures.values()]
+        # The launcher itself ends the others so, once one has failed.
+        statuses = [status for status in found if status != -signal.SIGTERM] or found
     else:
         return
     killed = [-status for status in statuses if status < 0]
