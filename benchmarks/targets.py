@@ -32,6 +32,10 @@ class Target:
         return figure <= self.value if self.at_most else figure >= self.value
 
 
+# Whose matrix tiles (AMX) multiply bfloat16 at many times float32's rate; other CPUs double it.
+NO_TILES = "bfloat16 doubles this CPU's matrix rate at best, and float32 is what it is set against"
+
+
 def prediction(text: str, part: str, key: str, value: float, **options) -> Target:
     return Target(text, "prediction", (part, key), value, **options)
 
