@@ -1,6 +1,6 @@
 """How fast songs are predicted and clips evaluated, beside what one would use instead.
 
-    python -m benchmarks.prediction [--quick]
+    python -m benchmarks.prediction [--quick] [--only one_song]
 
 Every pair runs in turns in one session, so that both meet the same machine. Weights are random:
 speed does not depend on them. The result is benchmarks/results/prediction.json.
@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.measure import ROOT, save
+from benchmarks.markdown import QUICK, RESULTS, read_results
+from benchmarks.measure import ROOT, commit, save
 from genreast.audio import load_audio
 from genreast.inference import GenreClassifier
 
+PARTS = ("long_mix", "one_song", "folder_of_songs", "small_model", "evaluation")
 GENRES = [f"genre {index}" for index in range(15)]
 
 
@@ -167,8 +169,13 @@ def long_mix(model: str, folder: Path, hours: float, windows: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer songs and repetitions")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to measure anew")
+    args = parser.parse_args()
+    quick, parts = args.quick, args.only or PARTS
     repetitions, count, clips = (2, 6, 16) if quick else (3, 50, 64)
+    # The others of the last run stay, each with the commit that it was measured at.
+    results = read_results(QUICK if quick else RESULTS).get("prediction", {}) if args.only else {}
+    results = {part: results[part] for part in PARTS if part in results}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base = make_model(folder / "base")
@@ -182,13 +189,21 @@ def main() -> None:
             frequency_stride=16,
         )
         # First, for a child's peak memory is the largest of all children so far.
-        results = {"long_mix": long_mix(base, folder, 10, 8 if quick else 60)}
-        results["one_song"] = one_song(base, folder, repetitions)
-        songs = [make_song(folder / f"{n}.mp3", 180 + n, n) for n in range(count)]
-        results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1)
-        results["small_model"] = small_model(small, songs, repetitions)
-        cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
-        results["evaluation"] = evaluation(base, cut, folder, 1)
+        if "long_mix" in parts:
+            results["long_mix"] = long_mix(base, folder, 10, 8 if quick else 60)
+        if "one_song" in parts:
+            results["one_song"] = one_song(base, folder, repetitions)
+        many = {"folder_of_songs", "small_model"} & set(parts)
+        songs = [make_song(folder / f"{n}.mp3", 180 + n, n) for n in range(count if many else 0)]
+        if "folder_of_songs" in parts:
+            results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1)
+        if "small_model" in parts:
+            results["small_model"] = small_model(small, songs, repetitions)
+        if "evaluation" in parts:
+            cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
+            results["evaluation"] = evaluation(base, cut, folder, 1)
+    for part in parts:
+        results[part]["commit"] = commit()
     command = "python -m benchmarks.prediction" + " --quick" * quick
     save("prediction", results, command, quick)
 
