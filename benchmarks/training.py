@@ -49,6 +49,7 @@ def main() -> None:
         }
         if args.base:
             result["sizes"]["base"] = compare(runs_of(str(data), "base", 3, quick=False), 1)
+        save("training", result, command, args.quick)  # the long part is not to be lost
         if not args.quick:
             result["growth"] = growth(Path(folder), steps)
     save("training", result, command, args.quick)
@@ -112,7 +113,7 @@ def growth(folder: Path, steps: int) -> dict:
     """Seconds a sample of the tiny model against the length of its window."""
     seconds = []
     for window in WINDOWS:
-        data = make_dataset(folder / f"{window:g} s", clips=64, seconds=window)
+        data = make_dataset(folder / f"growth {window:g} s", clips=64, seconds=window)
         run = Run("ours", str(data), "tiny", steps, window_seconds=window, **FAST)
         seconds.append(1 / in_process(run)["samples_per_second"])
     return {"window_seconds": WINDOWS, "seconds_a_sample": seconds}
