@@ -8,13 +8,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from genreast.errors import UserError
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 WEIGHTS_FILE = "model.safetensors"
-RECORD_FILE = "training_config.yaml"
 
 
 def load(name: str) -> tuple[Any, Any]:
@@ -63,20 +60,6 @@ def fingerprint(name: str | Path) -> str:
         path = Path(hf_hub_download(str(name), WEIGHTS_FILE))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def training_record(name: str) -> dict[str, Any]:
-    """What made a model, from its `training_config.yaml`; empty where it has none."""
-    path = Path(name) / RECORD_FILE
-    if not Path(name).is_dir():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
-
-        try:
-            path = Path(hf_hub_download(name, RECORD_FILE))
-        except EntryNotFoundError:
-            return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def could_be_on_the_hub(name: str) -> bool:

@@ -1,10 +1,15 @@
 """A validation split for a dataset that has none: held out in training, found again afterwards."""
 
+from pathlib import Path
+from typing import Any
+
+import yaml
 from datasets import DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 
 from genreast.audiofolder import fingerprint
-from genreast.checkpoint import training_record
+
+RECORD_FILE = "training_config.yaml"
 
 
 def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
@@ -35,3 +40,17 @@ def as_trained(splits: DatasetDict, model: str) -> DatasetDict:
     again = with_validation(splits, seed)
     same = fingerprint(again) == record.get("dataset", {}).get("fingerprint_as_trained")
     return again if same else splits
+
+
+def training_record(name: str) -> dict[str, Any]:
+    """What made a model, from its `training_config.yaml`; empty where it has none."""
+    path = Path(name) / RECORD_FILE
+    if not Path(name).is_dir():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(name, RECORD_FILE))
+        except EntryNotFoundError:
+            return {}
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -28,7 +28,6 @@ from genreast.errors import UserError
 from genreast.features import LogMel, pad_batch
 from genreast.precision import choose, is_large
 from genreast.windows import Cut, SongAudio, Source, read_songs
-from genreast.workers import default_workers
 
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
 
@@ -125,7 +124,9 @@ class GenreClassifier:
         hop = max(1, round(self.window * (1 - overlap)))
         waiting: deque[_Hearing] = deque()
         batch: list[tuple[_Hearing, np.ndarray]] = []
-        for song, audio in read_songs(songs, Cut(self.window, hop, max_windows), default_workers()):
+        for song, audio in read_songs(
+            songs, Cut(self.window, hop, max_windows), torch.get_num_threads()
+        ):
             hearing = _Hearing(song)
             waiting.append(hearing)
             if isinstance(audio, AudioError):

@@ -46,7 +46,8 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(raw, tmp_path):
     output = tmp_path / "dataset"
     with WorkFolder(PrepareArguments(str(raw), str(output))) as work:
         work.open(update=False)
-    full = work.songs / f"{scan(raw).songs[5].song_id}.json.part"
+    last = min(scan(raw).songs, key=lambda song: (raw / song.path).stat().st_size)
+    full = work.songs / f"{last.song_id}.json.part"
     full.symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"no space left for .*it goes on from here"):
         prepare(raw, "--output_dir", output)
