@@ -188,3 +188,24 @@ def test_heads_in_turn_attend_as_torch_does(dtype):
     )
     atol = 1e-6 if dtype == torch.float32 else 0.03
     torch.testing.assert_close(mixed.float(), exact.transpose(1, 2), atol=atol, rtol=0)
+
+
+def test_a_small_model_runs_on_one_thread_and_leaves_the_callers_as_they_were(
+    classifier, song_files, monkeypatch
+):
+    seen = []
+    hear = classifier.model.audio_spectrogram_transformer.forward
+
+    def watched(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return hear(*arguments, **options)
+
+    monkeypatch.setattr(classifier.model.audio_spectrogram_transformer, "forward", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        classifier(song_files["long"])
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
