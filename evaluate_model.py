@@ -20,10 +20,12 @@ def main() -> int:
 
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast import checkpoint, comparison, evaluation, figures, png, report, summary
+    from genreast.allocator import keep_freed_memory
     from genreast.audiofolder import fingerprint, load_splits
     from genreast.held_out import as_trained
     from genreast.inference import GenreClassifier
 
+    keep_freed_memory()
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)

@@ -21,8 +21,10 @@ def main() -> int:
     from tqdm import tqdm
 
     from genreast import answers
+    from genreast.allocator import keep_freed_memory
     from genreast.inference import GenreClassifier
 
+    keep_freed_memory()
     songs = answers.find_songs(args.songs)
     if args.timeline and len(songs) != 1:
         raise UserError(f"--timeline draws one song, but {len(songs)} are given")

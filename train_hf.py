@@ -15,8 +15,10 @@ def main() -> None:
 
     args = parse(TrainArguments, __doc__)
 
+    from genreast.allocator import keep_freed_memory
     from genreast.fine_tune import fine_tune
 
+    keep_freed_memory()
     fine_tune(args)
 
 

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from benchmarks.measure import matrix_rate, rounded, tokens_kept, training_flops
 from benchmarks.peers import audio_course_training
+from genreast.allocator import keep_freed_memory
 from genreast.audiofolder import label_names, load_splits
 from genreast.batches import ClipDataset
 from genreast.fine_tune import quiet_libraries
@@ -92,6 +93,7 @@ def train(run: Run) -> dict | None:
 
 def our_trainer(run: Run, model, folder: str, clock: Clock) -> GenreTrainer:
     """This project's trainer with its default augmentation."""
+    keep_freed_memory()
     splits = load_splits(run.dataset)
     set_labels(model, label_names(splits))
     clips = ClipDataset(splits["train"])

@@ -1,4 +1,4 @@
-"""Attention for prediction in bfloat16 on a CPU: plain matrix products, a few heads at a time.
+"""Attention in bfloat16 on a CPU: plain matrix products, a few heads at a time.
 
 torch's fused kernel gains nothing from bfloat16 on a CPU without matrix tiles; two plain products
 do, as long as the scores between them stay in the cache.
@@ -6,6 +6,7 @@ do, as long as the scores between them stay in the cache.
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 NAME = "heads_in_turn"
@@ -20,25 +21,34 @@ def heads_in_turn(
     scaling: float = 1.0,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """softmax(scaling · Q Kᵀ) V without mask or dropout: AST's own attention in evaluation.
+    """softmax(scaling · Q Kᵀ) V without mask or dropout: AST's own attention as it is published.
 
-    (batch, heads, tokens, width) each → (batch, tokens, heads, width), and no weights.
+    (batch, heads, tokens, width) each → (batch, tokens, heads, width), and no weights. In training
+    the scores are computed again for the gradient, and take no memory in between.
     """
-    batch, heads, tokens, width = query.shape
     # Autocast would turn the softmax, and with it the second product, to float32.
     with torch.autocast(query.device.type, enabled=False):
-        queries, keys, values = (part.flatten(0, 1) for part in (query * scaling, key, value))
-        mixed = torch.empty_like(queries)
-        heads_at_once = max(2, torch.get_num_threads())
-        for first in range(0, len(queries), heads_at_once):
-            turn = slice(first, first + heads_at_once)
-            scores = torch.bmm(queries[turn], keys[turn].transpose(1, 2))
-            mixed[turn] = torch.bmm(scores.softmax(-1), values[turn])
-    return mixed.view(batch, heads, tokens, width).transpose(1, 2), None
+        heads_at_once = 2 * torch.get_num_threads()
+        turns = zip(
+            *(part.flatten(0, 1).split(heads_at_once) for part in (query * scaling, key, value)),
+            strict=True,
+        )
+        if torch.is_grad_enabled():
+            kept = {"use_reentrant": False, "preserve_rng_state": False}
+            mixed = torch.cat([checkpoint(_attend, *turn, **kept) for turn in turns])
+        else:
+            mixed = torch.cat([_attend(*turn) for turn in turns])
+    return mixed.view(query.shape).transpose(1, 2), None
+
+
+def _attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return torch.bmm(torch.bmm(queries, keys.transpose(1, 2)).softmax(-1), values)
 
 
 def use(model: nn.Module) -> None:
-    """Have the model attend this way from now on, where that is faster. For evaluation alone."""
-    if not torch.cpu.get_capabilities().get("amx_bf16"):
+    """Have the model attend this way from now on, in the place of sdpa and where it is faster."""
+    config = model.config
+    plain = config._attn_implementation == "sdpa" and not config.attention_probs_dropout_prob
+    if plain and not torch.cpu.get_capabilities().get("amx_bf16"):
         AttentionInterface.register(NAME, heads_in_turn)
         model.set_attn_implementation(NAME)

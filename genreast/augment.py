@@ -52,24 +52,27 @@ def random_crop(
     waveforms: torch.Tensor, lengths: torch.Tensor, window: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A random `window` samples of each clip that is longer: (batch, ≤ window) and lengths."""
-    spare = (lengths - window).clamp(min=0)
-    starts = (_uniform(len(lengths), generator) * (spare.cpu() + 1)).long().to(waveforms.device)
-    width = min(window, waveforms.shape[1])
-    positions = starts[:, None] + torch.arange(width, device=waveforms.device)
-    return waveforms.gather(1, positions.clamp(max=waveforms.shape[1] - 1)), lengths.clamp(
-        max=window
-    )
+    spare = (lengths.cpu() - window).clamp(min=0)
+    starts = torch.minimum((_uniform(len(lengths), generator) * (spare + 1)).long(), spare)
+    if not spare.any():
+        return waveforms[:, :window], lengths
+    crops = [
+        waveform[start : start + window]
+        for waveform, start in zip(waveforms, starts.tolist(), strict=True)
+    ]
+    return torch.stack(crops), lengths.clamp(max=window)
 
 
 def roll(
     waveforms: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """Each clip rolled by a random time within its real samples; padding stays at the end."""
-    shifts = (_uniform(len(lengths), generator) * lengths.cpu()).long().to(waveforms.device)
-    positions = torch.arange(waveforms.shape[1], device=waveforms.device).expand_as(waveforms)
-    real = lengths.to(waveforms.device)[:, None].clamp(min=1)
-    rolled = torch.where(positions < real, (positions + shifts[:, None]) % real, positions)
-    return waveforms.gather(1, rolled)
+    real = lengths.cpu()
+    shifts = (_uniform(len(real), generator) * real).long()
+    rolled = waveforms.clone()
+    for row, (length, shift) in enumerate(zip(real.tolist(), shifts.tolist(), strict=True)):
+        rolled[row, :length] = waveforms[row, :length].roll(-shift)
+    return rolled
 
 
 def gain(waveforms: torch.Tensor, decibels: float, generator: torch.Generator) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Dataset rows → padded waveforms: what a DataLoader's workers do, and no more."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import datasets
@@ -29,6 +30,11 @@ class ClipDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return decode_clip(self.rows[index]["audio"], self.labels[index], index)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """A batch, as a DataLoader asks for it: decoded on as many threads as torch has."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return list(pool.map(self.__getitem__, indices))
 
     def longest_seconds(self, sample: int = 32) -> float:
         """The longest of a few clips spread over the split, in seconds."""

@@ -148,7 +148,9 @@ def pad_batch(waveforms: Iterable[np.ndarray]) -> tuple[torch.Tensor, torch.Tens
     arrays = [torch.as_tensor(waveform, dtype=torch.float32) for waveform in waveforms]
     lengths = torch.tensor([len(array) for array in arrays])
     width = max(int(lengths.max()), FRAME_LENGTH)
-    padded = torch.stack([nn.functional.pad(array, (0, width - len(array))) for array in arrays])
+    padded = torch.zeros(len(arrays), width)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
     return padded, lengths
 
 

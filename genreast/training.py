@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
+from genreast import attention
 from genreast.augment import Augmentation, kept_tokens, random_crop
 from genreast.batches import ClipDataset, collate, pool_windows, split_windows
 from genreast.errors import UserError
@@ -82,6 +83,8 @@ class GenreTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
         self.can_return_loss = True
         self.loss.to(args.device)
+        if args.bf16 and args.device.type == "cpu":
+            attention.use(model)
 
     def get_train_dataloader(self) -> DataLoader:
         """The Trainer's own; streamed clips are asked for a whole batch at a time."""

@@ -182,12 +182,20 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
 def test_heads_in_turn_attend_as_torch_does(dtype):
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 5, 37, 16).to(dtype) for _ in range(3))
-    mixed, _ = attention.heads_in_turn(torch.nn.Identity(), query, key, value, scaling=0.3)
-    exact = torch.nn.functional.scaled_dot_product_attention(
-        query.float(), key.float(), value.float(), scale=0.3
-    )
-    atol = 1e-6 if dtype == torch.float32 else 0.03
-    torch.testing.assert_close(mixed.float(), exact.transpose(1, 2), atol=atol, rtol=0)
+    ours = [part.clone().requires_grad_() for part in (query, key, value)]
+    exactly = [part.float().requires_grad_() for part in (query, key, value)]
+    mixed, _ = attention.heads_in_turn(torch.nn.Identity(), *ours, scaling=0.3)
+    exact = torch.nn.functional.scaled_dot_product_attention(*exactly, scale=0.3).transpose(1, 2)
+    atol = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(mixed.float(), exact, atol=atol, rtol=0)
+    push = torch.randn(mixed.shape).to(dtype)
+    mixed.backward(push)
+    exact.backward(push.float())
+    for one, other in zip(ours, exactly, strict=True):
+        torch.testing.assert_close(one.grad.float(), other.grad, atol=atol, rtol=0)
+    with torch.no_grad():
+        plain, _ = attention.heads_in_turn(torch.nn.Identity(), *ours, scaling=0.3)
+    assert torch.equal(plain, mixed)
 
 
 def test_a_small_model_runs_on_one_thread_and_leaves_the_callers_as_they_were(

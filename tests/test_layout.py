@@ -8,12 +8,12 @@ from conftest import ROOT
 
 # Each module imports only from those before it.
 ROOMS = """
-    errors audio features config arguments
+    errors allocator audio features config arguments
     songs tags cuts fingerprint clips song_table audiofolder workers work_folder duplicates groups
     splits dataset_card assembly preparation
-    imbalance augment batches shards streaming checkpoint held_out model recipe metrics training
-    probe memory progress run_folder model_folder fine_tune launch
-    precision attention windows inference answers
+    imbalance augment batches shards streaming checkpoint held_out model recipe metrics attention
+    training probe memory progress run_folder model_folder fine_tune launch
+    precision windows inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging model_card score_check onnx_export hub_errors hub hub_dataset hub_space
     publishing

@@ -16,6 +16,7 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, pipeline
 
+from genreast import attention
 from genreast.audio import load_audio
 from genreast.audiofolder import load_splits
 from genreast.config import parse
@@ -68,6 +69,20 @@ def test_the_folder_is_a_plain_hub_model_with_what_made_it(trained):
     assert str(Path.home()) not in (trained / "training_config.yaml").read_text()
     history = json.loads((trained / "train_metrics.json").read_text())["history"]
     assert [entry["epoch"] for entry in history] == [1.0, 2.0]
+
+
+def test_bfloat16_on_a_cpu_attends_by_plain_products_and_no_file_says_so(
+    short_start, genre_dataset, tmp_path, monkeypatch
+):
+    ours, calls = attention.heads_in_turn, []
+    monkeypatch.setattr(
+        attention, "heads_in_turn", lambda *words, **named: calls.append(1) or ours(*words, **named)
+    )
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    words = command(short_start, genre_dataset, tmp_path / "out", "--bf16", "true")[2:]
+    fine_tune(parse(TrainArguments, argv=[*words, "--max_steps", "2"]))
+    assert calls
+    assert attention.NAME not in (tmp_path / "out" / "config.json").read_text()
 
 
 def test_the_best_epoch_is_published(trained):
