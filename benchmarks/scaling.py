@@ -90,6 +90,28 @@ def feeding(results: Results) -> str:
     return markdown(heads, rows, gpu or None)
 
 
+def streaming(results: Results) -> str:
+    """Memory and speed of a process that reads shards, for each size of its buffer."""
+    found = results.get("streaming")
+    rows = []
+    for buffer, one in (found or {}).get("buffers", {}).items():
+        quarters = one["gigabytes_above_the_start"]
+        memory = f"{figure(quarters[0])} GB → {figure(quarters[-1])} GB"
+        rows.append([f"{int(buffer):,} clips", memory, figure(one["clips_per_second"])])
+    heads = ["`--shuffle_buffer`", "memory, first quarter of an epoch → last", "clips read/s"]
+    return markdown(heads, rows, found)
+
+
+def mixing(results: Results) -> str:
+    """How many genres a batch holds, by the order of the shards."""
+    found = results.get("streaming")
+    if not found:
+        return ""
+    rows = [[name, figure(genres)] for name, genres in found["genres_in_a_batch"].items()]
+    heads = ["shards", f"of {found['genres']} genres, in a batch of {found['batch_size']}"]
+    return markdown(heads, rows, found)
+
+
 def epochs(name: str, samples_per_second: float, devices: tuple[int, ...]) -> list[list[str]]:
     """A row for each number of devices: hours of an epoch at each size."""
     return [
@@ -158,4 +180,6 @@ TABLES = {
     "storing": storing,
     "training": training,
     "feeding": feeding,
+    "streaming": streaming,
+    "mixing": mixing,
 }

@@ -23,6 +23,7 @@ from genreast.probe import ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import TrainArguments
 from genreast.run_folder import (
+    ResumeSettings,
     checkpoint_to_resume,
     is_whole,
     output_folder,
@@ -44,7 +45,7 @@ def fine_tune(args: TrainArguments) -> None:
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *dataset_statistics(args.dataset))
-        callbacks = [ProgressTable(), *early_stopping(args)]
+        callbacks = [ProgressTable(), ResumeSettings(), *early_stopping(args)]
         window_seconds = models.window_samples(model.config) / SAMPLING_RATE
         trainer_class = (
             ProbeTrainer if can_probe(args, train_clips, window_seconds) else GenreTrainer

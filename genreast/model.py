@@ -81,6 +81,11 @@ def from_scratch(
         attn_implementation=attn_implementation,
     )
     model = ASTForAudioClassification(config)
+    # Variance 1 / inputs (LeCun 1998, section 4.6) keeps the signal's size through the layers.
+    # transformers' 0.02 is meant for wide models: a narrow one learns far more slowly from it.
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
     embeddings = model.audio_spectrogram_transformer.embeddings
     # transformers leaves these at zero, where every patch looks alike at first; AST's own code
     # draws them from a truncated normal.

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import ASTConfig
+from transformers import ASTConfig, TrainerCallback
 
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
+SETTINGS_FILE = "resume_settings.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
@@ -69,6 +70,7 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
             f"checkpoint '{wanted}' is missing or cut short; use --resume_from_checkpoint last"
         )
     check_same_model(checkpoint, config)
+    check_same_settings(checkpoint, args)
     return str(checkpoint)
 
 
@@ -113,6 +115,50 @@ def check_same_model(checkpoint: Path, config: ASTConfig) -> None:
                 f"checkpoint '{checkpoint}' is of another model ({what}: {_listed(one)}; now: "
                 f"{_listed(other)}); resume with the dataset and model it was made with"
             )
+
+
+def resume_settings(args: TrainArguments) -> dict[str, str | int]:
+    """What decides whether an optimizer's state fits, and which clips an epoch has yet to hear."""
+    deal = {
+        "processes": args.world_size,
+        "--per_device_train_batch_size": args.per_device_train_batch_size,
+        "--gradient_accumulation_steps": args.gradient_accumulation_steps,
+    }
+    if args.streaming:
+        deal["--dataloader_num_workers"] = max(1, args.dataloader_num_workers)
+        deal["--shuffle_buffer"] = args.shuffle_buffer
+    return {"--optim": args.optim.value, "--streaming": args.streaming, **deal}
+
+
+class ResumeSettings(TrainerCallback):
+    """Leaves in each checkpoint the settings that a resumed run is held to."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (checkpoint / SETTINGS_FILE).write_text(json.dumps(resume_settings(args)))
+
+
+def check_same_settings(checkpoint: Path, args: TrainArguments) -> None:
+    """Refuse another optimizer than a checkpoint's; say what another deal of the clips means."""
+    try:
+        saved = json.loads((checkpoint / SETTINGS_FILE).read_text())
+    except (OSError, ValueError):
+        return  # killed between the Trainer's last file and ours
+    now = resume_settings(args)
+    if saved["--optim"] != now["--optim"]:
+        raise UserError(
+            f"checkpoint '{checkpoint}' holds the state of --optim {saved['--optim']}, which "
+            f"{now['--optim']} cannot take; resume with --optim {saved['--optim']}"
+        )
+    changes = {key: (saved[key], now[key]) for key in now if saved.get(key, now[key]) != now[key]}
+    other = [f"{key} {before}, now {after}" for key, (before, after) in changes.items()]
+    if other and args.process_index == 0:
+        print(
+            f"'{checkpoint}' was made with other settings ({'; '.join(other)}): the epoch it is in "
+            "may hear some clips twice and others not, the epochs after it are whole",
+            file=sys.stderr,
+        )
 
 
 def _listed(values) -> str:

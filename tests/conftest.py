@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+ROWS_A_GROUP = 3  # of the shards below
 SHARED_AUDIO = ROOT.parent / "shared" / "audio"
 
 
@@ -112,6 +113,31 @@ def genre_dataset(tmp_path_factory) -> Path:
         table = Dataset.from_dict(columns, features=features)
         table.to_parquet(folder / split / "metadata.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sharded(tmp_path_factory, genre_dataset) -> Path:
+    """The genre dataset as `prepare_dataset.py --format parquet` writes it, in small pieces."""
+    from genreast import assembly
+    from genreast.audiofolder import load_splits
+
+    folder = tmp_path_factory.mktemp("sharded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "SHARD_BYTES", 150_000)
+        patch.setattr(assembly, "ROWS_A_GROUP", ROWS_A_GROUP)
+        for split, rows in load_splits(genre_dataset).items():
+            table = []
+            for row in rows:
+                clip = Path(row["audio"]["path"])
+                table.append({**row, "file_name": clip.name})
+                link = folder / "clips" / row["song_id"] / clip.name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(clip)
+            names = rows.features["label"].names
+            target = folder / "dataset" / "data"
+            assembly.write_shards(table, names, folder / "clips", target, split)
+    assert len(list(target.glob("train-*"))) > 3
+    return folder / "dataset"
 
 
 @pytest.fixture(scope="session")

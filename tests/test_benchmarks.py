@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import features, probe, scaling, table
+from benchmarks import features, probe, scaling, streaming, table
 from benchmarks.growth import Growth, exponents
 from benchmarks.made_dataset import make_dataset
 from benchmarks.markdown import fill, read_results
@@ -163,3 +163,20 @@ def test_a_probes_epochs_are_timed_apart(tmp_path):
     found = probe.measure("tiny", make_dataset(tmp_path / "data", clips=8, seconds=1.5), epochs=2)
     assert found["first_epoch_seconds"] > 0 and len(found["later_epoch_seconds"]["values"]) == 1
     assert "\n| tiny |" in table.probe({"probe": {"sizes": {"tiny": found}}})
+
+
+def test_streaming_is_measured_by_buffer_and_by_how_genres_mix(tmp_path):
+    streaming.make_shards(tmp_path / "data", 260)
+    found = streaming.read(str(tmp_path), buffer=20)
+    assert found["clips_per_second"] > 0 and len(found["gigabytes_above_the_start"]) == 4
+    mixed = streaming.mixing(6000)
+    by_genre, prepared, shuffled = sorted(mixed.values())
+    assert mixed == {
+        "songs sorted by genre": by_genre,
+        "songs as prepared": prepared,
+        "a full shuffle": shuffled,
+    }
+    result = {"streaming": {"buffers": {"20": found}, "genres": 15, "batch_size": 64}}
+    result["streaming"]["genres_in_a_batch"] = mixed
+    assert "| 20 clips |" in scaling.streaming(result)
+    assert "| a full shuffle | 14.8 |" in scaling.mixing(result)

@@ -198,6 +198,17 @@ def test_heads_in_turn_attend_as_torch_does(dtype):
     assert torch.equal(plain, mixed)
 
 
+def test_bfloat16_on_a_cpu_attends_by_plain_products(tiny_model, song_files, monkeypatch):
+    ours, calls = attention.heads_in_turn, []
+    monkeypatch.setattr(
+        attention, "heads_in_turn", lambda *words, **named: calls.append(1) or ours(*words, **named)
+    )
+    for tiles, used in ((True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda tiles=tiles: {"amx_bf16": tiles})
+        GenreClassifier.from_pretrained(tiny_model, "cpu", "bfloat16")(song_files["ten"])
+        assert bool(calls) == used
+
+
 def test_a_small_model_runs_on_one_thread_and_leaves_the_callers_as_they_were(
     classifier, song_files, monkeypatch
 ):

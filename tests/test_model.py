@@ -35,6 +35,10 @@ def test_from_scratch_has_the_named_shape_and_distinct_positions(size):
     positions = model.audio_spectrogram_transformer.embeddings.position_embeddings
     assert positions.shape[1] == 2 + 8 * 63
     assert positions.std() > 0.01
+    for layer in model.audio_spectrogram_transformer.layers.modules():
+        if isinstance(layer, torch.nn.Linear):
+            heard = layer(torch.randn(200, layer.in_features))
+            assert 0.9 < heard.std() < 1.1, "a signal keeps its size"
 
 
 def test_the_original_size_changes_nothing(small):

@@ -1,27 +1,22 @@
 """Training from Parquet shards: each clip once an epoch, whoever reads it, and no more read."""
 
 import contextlib
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from accelerate.data_loader import BatchSamplerShard
-from conftest import ROOT
+from conftest import ROOT, ROWS_A_GROUP
 from datasets import Dataset
 from hub_store import Blob
-from safetensors.torch import load_file
 from torch.utils.data import BatchSampler, DataLoader
 
-from genreast import assembly, shards, streaming
+from genreast import shards, streaming
 from genreast.audiofolder import fingerprint, load_splits
 from genreast.batches import collate
 from genreast.config import parse
@@ -33,29 +28,7 @@ from genreast.shards import read_shards, with_sound
 from genreast.streaming import Deal, StreamedClips
 
 COLUMNS = ("audio", "label", "song_id")
-CLIPS, GROUP = 32, 3  # of the train split; in a row group
-
-
-@pytest.fixture(scope="module")
-def sharded(tmp_path_factory, genre_dataset) -> Path:
-    """The genre dataset as `prepare_dataset.py --format parquet` writes it, in small pieces."""
-    folder = tmp_path_factory.mktemp("sharded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "SHARD_BYTES", 150_000)
-        patch.setattr(assembly, "ROWS_A_GROUP", GROUP)
-        for split, rows in load_splits(genre_dataset).items():
-            table = []
-            for row in rows:
-                clip = Path(row["audio"]["path"])
-                table.append({**row, "file_name": clip.name})
-                link = folder / "clips" / row["song_id"] / clip.name
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(clip)
-            names = rows.features["label"].names
-            target = folder / "dataset" / "data"
-            assembly.write_shards(table, names, folder / "clips", target, split)
-    assert len(list(target.glob("train-*"))) > 3
-    return folder / "dataset"
+CLIPS = 32  # of the train split
 
 
 def streamed(dataset: Path) -> StreamedClips:
@@ -156,7 +129,7 @@ def test_a_process_holds_no_more_than_its_buffer_and_a_row_group(sharded, monkey
     for buffer in (1, 8, 16):
         most = 0
         batches(clips, deal(buffer=buffer))
-        assert held == 0 and most <= buffer + GROUP
+        assert held == 0 and most <= buffer + ROWS_A_GROUP
     assert most > 8, "a buffer of 16 is used"
 
 
@@ -270,73 +243,6 @@ def test_shards_of_others_with_other_columns_and_text_labels(sharded, tmp_path):
     assert sorted(flat(batches(clips, deal()))) == list(range(CLIPS))
     with pytest.raises(UserError, match="no column audio; it has sound, genre, note"):
         read_shards(str(tmp_path), *COLUMNS)
-
-
-def settings(start: Path, dataset: Path, output: Path, *flags: str) -> list[str]:
-    words = ["--model_name_or_path", str(start), "--dataset", str(dataset)]
-    words += ["--output_dir", str(output), "--bf16", "false", "--learning_rate", "1e-3"]
-    words += ["--report_to", "none", "--streaming", "true", "--shuffle_buffer", "10"]
-    return [*words, *flags]
-
-
-def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(sharded, short_start, tmp_path):
-    flags = ["--max_steps", "30", "--per_device_train_batch_size", "2"]
-    flags += ["--gradient_accumulation_steps", "2", "--sampling_exponent", "0.5"]
-    flags += ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
-    flags += ["--save_strategy", "steps", "--save_steps", "5"]  # an epoch has eight steps
-    flags += ["--dataloader_num_workers", "2"]
-
-    def start(output: Path, *more: str) -> subprocess.Popen:
-        words = [sys.executable, str(ROOT / "train_hf.py")]
-        words += settings(short_start, sharded, output, *flags, *more)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment)
-
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    unbroken, victim = start(whole), start(broken)
-    while not (broken / "checkpoint-10" / "trainer_state.json").exists():
-        assert victim.poll() is None, victim.communicate()[1][-3000:]
-        time.sleep(0.02)
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
-    assert not (broken / "train_metrics.json").exists(), "it ended before the kill"
-    resumed = start(broken, "--resume_from_checkpoint", "last")
-    for run in (unbroken, resumed):
-        _, errors = run.communicate()
-        assert run.returncode == 0, errors[-3000:]
-    expected, weights = (load_file(path / "model.safetensors") for path in (whole, broken))
-    for name in expected:
-        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
-
-
-def test_two_processes_hear_each_clip_once_an_epoch(sharded, short_start, tmp_path):
-    config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
-    flags = ["--num_train_epochs", "2", "--per_device_train_batch_size", "5"]
-    flags += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
-    words = settings(short_start, sharded, tmp_path / "model", *flags)
-    result = subprocess.run(
-        [*launch, str(ROOT / "tests/streamed_run.py"), str(tmp_path), *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    notes = [
-        [json.loads(line) for line in (tmp_path / f"{process}.jsonl").read_text().splitlines()]
-        for process in (0, 1)
-    ]
-    assert [len(lines) for lines in notes] == [8, 8]
-    for epoch in (0, 1):
-        lines = [line for part in notes for line in part[4 * epoch : 4 * epoch + 4]]
-        assert sorted(row for line in lines for row in line["rows"]) == list(range(CLIPS))
-    for ours, theirs in zip(*notes, strict=True):
-        assert ours["step"] == theirs["step"]
-        assert ours["items"] == theirs["items"] == len(ours["rows"]) + len(theirs["rows"])
-    assert json.loads((tmp_path / "model/train_metrics.json").read_text())["steps"] == 8
-    assert "32 clips of 16 songs to train on" in result.stderr
-    assert "steps       8, 10 clips each, 2 epochs" in result.stderr
 
 
 HUB = """

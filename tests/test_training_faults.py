@@ -66,7 +66,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(
 OUT_OF_MEMORY = """
 import resource, sys
 from genreast.errors import run
-import genreast.fine_tune, train_hf
+import genreast.fine_tune, torchcodec.decoders, train_hf
 
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
@@ -171,6 +171,7 @@ def test_a_checkpoint_of_other_genres_is_refused(finished, genre_dataset, short_
         (["--from_scratch", "tiny"], "hidden_size: 32; now: 192"),
         (["--time_stride", "10"], "time_stride: 16; now: 10"),
         (["--freeze", "body"], "does not fit; resume with the settings it was made with"),
+        (["--optim", "adafactor"], "resume with --optim adamw_torch_fused"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(
@@ -179,6 +180,19 @@ def test_a_checkpoint_of_another_model_is_refused(
     flags = [*flags, "--num_train_epochs", "8"]
     checkpoint = finished / "checkpoint-16"
     assert words in resume(checkpoint, short_start, genre_dataset, tmp_path / "run", *flags)
+
+
+def test_other_batches_than_the_checkpoints_are_told_of(
+    finished, genre_dataset, short_start, tmp_path, capsys
+):
+    checkpoint = str(finished / "checkpoint-16")
+    flags = ["--resume_from_checkpoint", checkpoint, "--num_train_epochs", "8"]
+    for batch_size, told in (("8", False), ("4", True)):
+        output = tmp_path / batch_size
+        flags += ["--per_device_train_batch_size", batch_size]
+        run_training(short_start, genre_dataset, output, *flags)
+        words = "--per_device_train_batch_size 8, now 4): the epoch it is in may hear some clips"
+        assert (words in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])

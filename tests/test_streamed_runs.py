@@ -1,0 +1,94 @@
+"""Whole runs of `train_hf.py` on Parquet shards: killed, resumed, and over two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+CLIPS = 32  # of the train split
+
+
+def settings(start: Path, dataset: Path, output: Path, *flags: str) -> list[str]:
+    words = ["--model_name_or_path", str(start), "--dataset", str(dataset)]
+    words += ["--output_dir", str(output), "--bf16", "false", "--learning_rate", "1e-3"]
+    words += ["--report_to", "none", "--streaming", "true", "--shuffle_buffer", "10"]
+    return [*words, *flags]
+
+
+def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(sharded, short_start, tmp_path):
+    flags = ["--max_steps", "30", "--per_device_train_batch_size", "2"]
+    flags += ["--gradient_accumulation_steps", "2", "--sampling_exponent", "0.5"]
+    flags += ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
+    flags += ["--save_strategy", "steps", "--save_steps", "5"]  # an epoch has eight steps
+    flags += ["--dataloader_num_workers", "2"]
+
+    def start(output: Path, *more: str) -> subprocess.Popen:
+        words = [sys.executable, str(ROOT / "train_hf.py")]
+        words += settings(short_start, sharded, output, *flags, *more)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    unbroken, victim = start(whole), start(broken)
+    while not (broken / "checkpoint-10" / "trainer_state.json").exists():
+        assert victim.poll() is None, victim.communicate()[1][-3000:]
+        time.sleep(0.02)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    assert not (broken / "train_metrics.json").exists(), "it ended before the kill"
+    resumed = start(broken, "--resume_from_checkpoint", "last")
+    for run in (unbroken, resumed):
+        _, errors = run.communicate()
+        assert run.returncode == 0, errors[-3000:]
+    expected, weights = (load_file(path / "model.safetensors") for path in (whole, broken))
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
+
+
+def test_two_processes_hear_each_clip_once_an_epoch_and_go_on_so(sharded, short_start, tmp_path):
+    config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
+    flags = ["--num_train_epochs", "2", "--per_device_train_batch_size", "5"]
+    flags += ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
+
+    def run(name: str, *more: str) -> tuple[list[list[dict]], str]:
+        """What each process heard, a line a batch, and what stands on standard error."""
+        notes = tmp_path / f"{name} notes"
+        notes.mkdir()
+        words = settings(short_start, sharded, tmp_path / name, *flags, *more)
+        result = subprocess.run(
+            [*launch, str(ROOT / "tests/streamed_run.py"), str(notes), *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+        files = [notes / f"{process}.jsonl" for process in (0, 1)]
+        return [list(map(json.loads, file.read_text().splitlines())) for file in files], (
+            result.stderr
+        )
+
+    notes, said = run("whole")
+    assert [len(lines) for lines in notes] == [8, 8]
+    for epoch in (0, 1):
+        lines = [line for part in notes for line in part[4 * epoch : 4 * epoch + 4]]
+        assert sorted(row for line in lines for row in line["rows"]) == list(range(CLIPS))
+    for ours, theirs in zip(*notes, strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours["items"] == theirs["items"] == len(ours["rows"]) + len(theirs["rows"])
+    assert json.loads((tmp_path / "whole/train_metrics.json").read_text())["steps"] == 8
+    assert "32 clips of 16 songs to train on" in said
+    assert "steps       8, 10 clips each, 2 epochs" in said
+
+    checkpoint = str(tmp_path / "whole/checkpoint-4")
+    rest, said = run("resumed", "--resume_from_checkpoint", checkpoint)
+    assert rest == [lines[4:] for lines in notes]
+    assert "made with other settings" not in said
