@@ -1,6 +1,7 @@
 """Clip and song macro-F1 on real recordings after the same seconds of training as the recipe.
 
     python -m benchmarks.quality [--quick] [--seconds 240] [--size tiny] [--seeds 3]
+    python -m benchmarks.quality --epochs 20    # equal passes over waivops_mini in place of seconds
 
 Reads waivops_mini and esc10_mini from ../shared/audio. Both ways start from the same random
 weights, have the same batch size, learning rate and wall-clock, and keep their last weights;
@@ -9,6 +10,7 @@ neither looks at the test split before the end. Steps fill the time at the rate 
 
 import argparse
 import functools
+import math
 import statistics
 import sys
 import tempfile
@@ -44,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--audio", type=Path, default=ROOT.parent / "shared" / "audio")
     parser.add_argument("--seconds", type=float, help="training time a run (default: 240)")
+    parser.add_argument("--epochs", type=int, help="of waivops_mini alone, for both ways")
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base"))
     parser.add_argument("--seeds", type=int, default=3, help="on waivops_mini")
     parser.add_argument("--seeds_a_fold", type=int, default=3, help="on each fold of esc10_mini")
@@ -54,6 +57,11 @@ def main() -> None:
         print(f"left out: no recordings at '{args.audio}'", file=sys.stderr)
         return
     quiet_libraries()
+    if args.epochs:
+        command = f"python -m benchmarks.quality --epochs {args.epochs} --size {args.size}"
+        result = equal_epochs(args.audio, args.epochs, args.size, args.seeds)
+        save("quality-epochs", result, f"{command} --seeds {args.seeds}", args.quick)
+        return
     command = f"python -m benchmarks.quality --seconds {seconds:g} --size {args.size}"
     command += f" --seeds {args.seeds} --seeds_a_fold {args.seeds_a_fold}"
     command += " --quick" * args.quick
@@ -89,6 +97,24 @@ def measure(
     }
 
 
+def equal_epochs(audio: Path, epochs: int, size: str, seeds: int) -> dict:
+    """Both ways' scores on waivops_mini after the same passes over its train split."""
+    runs = []
+    batch_size = parse(TrainArguments, argv=[str(CONFIG)]).per_device_train_batch_size
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(seeds):
+            dataset, _ = waivops(audio, Path(folder) / f"waivops {seed}", seed)
+            steps = epochs * math.ceil(len(load_splits(dataset)["train"]) / batch_size)
+            run = {"seed": seed}
+            for way, train in (("ours", train_ours), ("recipe", train_recipe)):
+                run[way] = trained(train, dataset, size, seed, steps)
+                print(dataset.name, way, run[way], file=sys.stderr)
+            runs.append(run)
+    runs = {"waivops_mini": runs}
+    found = {name: gains(each) for name, each in runs.items()}
+    return {"size": size, "epochs": epochs, "runs": runs, "gains": found}
+
+
 def gains(runs: list[dict]) -> dict:
     """Medians of macro-F1 of both ways, and of the difference, run by run, in points."""
     found = {}
@@ -119,14 +145,20 @@ def pair(
             paces.append(clock.seconds_a_step)
         pace = min(paces)
         train, steps = trains[paces.index(pace)], max(2, round(seconds / pace))
-        watch = Stopwatch()
-        hear = train(dataset, size, seed, steps, watch)
-        found[way] = {"steps": steps, "seconds": rounded(watch.seconds)}
-        scores = evaluate_clips(*hear())
-        for level in LEVELS:
-            for metric in ("macro_f1", "accuracy"):
-                found[way][f"{level}_{metric}"] = rounded(scores[level][metric])
+        found[way] = trained(train, dataset, size, seed, steps)
         print(dataset.name, way, found[way], file=sys.stderr)
+    return found
+
+
+def trained(train: Callable, dataset: Path, size: str, seed: int, steps: int) -> dict:
+    """Steps, seconds and the scores on the test split of one training."""
+    watch = Stopwatch()
+    hear = train(dataset, size, seed, steps, watch)
+    found = {"steps": steps, "seconds": rounded(watch.seconds)}
+    scores = evaluate_clips(*hear())
+    for level in LEVELS:
+        for metric in ("macro_f1", "accuracy"):
+            found[f"{level}_{metric}"] = rounded(scores[level][metric])
     return found
 
 

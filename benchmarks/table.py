@@ -128,24 +128,31 @@ def probe(results: Results) -> str:
 
 
 def quality(results: Results) -> str:
-    """Macro-F1 after equal seconds of training."""
-    found = results.get("quality")
-    rows = [
-        [
-            name,
-            str(len(found["runs"][name])),
-            f"{level}s",
-            spread(one["recipe"]),
-            spread(one["ours"]),
-            f"{one['mean_gain_in_points']:+.1f} "
-            f"({one['gain_in_points']['spread'][0]:+.1f} to "
-            f"{one['gain_in_points']['spread'][1]:+.1f})",
+    """Macro-F1 after equal seconds of training, and after equal epochs."""
+    tables = []
+    for result, amount, unit in (
+        ("quality", "seconds_of_training", "s of training"),
+        ("quality-epochs", "epochs", "epochs"),
+    ):
+        found = results.get(result) or {"gains": {}}
+        rows = [
+            [
+                name,
+                str(len(found["runs"][name])),
+                f"{level}s",
+                spread(one["recipe"]),
+                spread(one["ours"]),
+                f"{one['mean_gain_in_points']:+.1f} "
+                f"({one['gain_in_points']['spread'][0]:+.1f} to "
+                f"{one['gain_in_points']['spread'][1]:+.1f})",
+            ]
+            for name, levels in found["gains"].items()
+            for level, one in levels.items()
         ]
-        for name, levels in (found or {}).get("gains", {}).items()
-        for level, one in levels.items()
-    ]
-    heads = ["recordings", "runs", "macro-F1 of", "recipe", "ours", "mean gain in points"]
-    return markdown(heads, rows, found)
+        title = f"after {found.get(amount, 0):g} {unit}"
+        heads = [title, "runs", "macro-F1 of", "recipe", "ours", "mean gain in points"]
+        tables.append(markdown(heads, rows, found))
+    return "".join(tables)
 
 
 def prediction(results: Results) -> str:
