@@ -28,12 +28,13 @@ def heads_in_turn(
     """
     # Autocast would turn the softmax, and with it the second product, to float32.
     with torch.autocast(query.device.type, enabled=False):
-        heads_at_once = 2 * torch.get_num_threads()
+        training = torch.is_grad_enabled()
+        heads_at_once = 2 * torch.get_num_threads() if training else max(2, torch.get_num_threads())
         turns = zip(
             *(part.flatten(0, 1).split(heads_at_once) for part in (query * scaling, key, value)),
             strict=True,
         )
-        if torch.is_grad_enabled():
+        if training:
             kept = {"use_reentrant": False, "preserve_rng_state": False}
             mixed = torch.cat([checkpoint(_attend, *turn, **kept) for turn in turns])
         else:
