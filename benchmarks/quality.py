@@ -1,7 +1,7 @@
 """Clip and song macro-F1 on real recordings after the same seconds of training as the recipe.
 
     python -m benchmarks.quality [--quick] [--seconds 240] [--size tiny] [--seeds 3]
-    python -m benchmarks.quality --epochs 20    # equal passes over waivops_mini in place of seconds
+    python -m benchmarks.quality --epochs 10    # equal passes over waivops_mini in place of seconds
 
 Reads waivops_mini and esc10_mini from ../shared/audio. Both ways start from the same random
 weights, have the same batch size, learning rate and wall-clock, and keep their last weights;

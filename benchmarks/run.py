@@ -58,7 +58,7 @@ def full_steps() -> list[tuple]:
         ("duplicates",),
         ("faults",),
         *real_music("quality"),
-        *real_music("quality", "--epochs", 20),
+        *real_music("quality", "--epochs", 10),
         *gpu(),
     ]
 

@@ -57,9 +57,9 @@ def probe(text: str, size: str) -> Target:
     return Target(text, "probe", ("sizes", size, "times_faster", "median"), 20)
 
 
-def quality(text: str, dataset: str, result: str = "quality", least: float = 10) -> Target:
+def quality(text: str, dataset: str) -> Target:
     path = ("gains", dataset, "song", "mean_gain_in_points")
-    return Target(text, result, path, least, unit=" points")
+    return Target(text, "quality", path, 10, unit=" points")
 
 
 TARGETS = [
@@ -86,7 +86,6 @@ TARGETS = [
     probe("later epochs of a linear probe against the first, small", "small"),
     quality("song macro-F1 over the recipe's, waivops_mini", "waivops_mini"),
     quality("song macro-F1 over the recipe's, esc10_mini", "esc10_mini"),
-    quality("the same after equal epochs, waivops_mini", "waivops_mini", "quality-epochs", 0),
     prediction(
         "one song against the stock pipeline", "one_song", "times_faster", 3, why_missed=TWICE
     ),
