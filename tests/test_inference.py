@@ -13,6 +13,7 @@ from transformers import ASTConfig, ASTModel, BertConfig, pipeline
 from genreast import attention, checkpoint
 from genreast.audio import AudioError, load_audio, window_starts
 from genreast.errors import UserError
+from genreast.features import LogMel
 from genreast.inference import GenreClassifier
 
 
@@ -196,6 +197,17 @@ def test_heads_in_turn_attend_as_torch_does(dtype):
     with torch.no_grad():
         plain, _ = attention.heads_in_turn(torch.nn.Identity(), *ours, scaling=0.3)
     assert torch.equal(plain, mixed)
+
+
+def test_features_are_exact_where_a_precision_is_asked_for_and_quick_otherwise(tiny_model):
+    noise = torch.randn(1, 160_000, generator=torch.Generator().manual_seed(0))
+    quick, asked = (
+        GenreClassifier.from_pretrained(tiny_model, "cpu", precision).log_mel(noise)
+        for precision in ("auto", "float32")
+    )
+    exact = LogMel.from_extractor(checkpoint.load(str(tiny_model))[1]).eval()
+    assert torch.equal(asked, exact(noise))
+    assert torch.equal(quick, exact.train()(noise)) and not torch.equal(quick, asked)
 
 
 def test_bfloat16_on_a_cpu_attends_by_plain_products(tiny_model, song_files, monkeypatch):
