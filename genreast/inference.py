@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from genreast import attention, checkpoint
+from genreast import attention, checkpoint, last_layer, packed
 from genreast.audio import (
     CLIP_SECONDS,
     FRAME_LENGTH,
@@ -80,12 +80,17 @@ class GenreClassifier:
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
         self.dtype = choose(precision, model, self.device)
-        if self.dtype == torch.bfloat16 and self.device.type == "cpu":
-            attention.use(model)
         self.log_mel = LogMel.from_extractor(extractor, exact=precision != "auto").eval()
+        large, on_cpu = is_large(model), self.device.type == "cpu"
         # Threads that share a matrix product wait for each other, and for ever where the decoder
         # holds their cores: a small model runs on one thread, beside songs being decoded on all.
-        self.threads = 1 if self.device.type == "cpu" and not is_large(model) else None
+        self.threads = 1 if on_cpu and not large else None
+        # A CPU's cache holds what a layer makes of one window, not of a batch.
+        self.at_once = max(1, torch.get_num_threads() // 2) if on_cpu and large else None
+        last_layer.use(model)
+        if on_cpu and self.dtype == torch.bfloat16:
+            attention.use(model)
+            packed.use(model)
         self.labels = checkpoint.label_names(model)
         longest = (extractor.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
         seconds = getattr(model.config, "clip_seconds", None) or CLIP_SECONDS
@@ -168,7 +173,9 @@ class GenreClassifier:
         with torch_threads(self.threads):
             features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
             with torch.autocast(self.device.type, dtype=self.dtype if low else None, enabled=low):
-                pooled = self.model.audio_spectrogram_transformer(features).pooler_output
+                body = self.model.audio_spectrogram_transformer
+                parts = features.split(self.at_once or len(features))
+                pooled = torch.cat([body(part).pooler_output for part in parts])
             logits = self.model.classifier(pooled.float())
         return logits.float().cpu(), pooled.float().cpu()
 

@@ -67,25 +67,32 @@ def model_bytes(model: ASTForAudioClassification, args: TrainArguments) -> int:
 def saved_bytes(config: ASTConfig, tokens: int, half: bool, checkpointing: bool) -> int:
     """What one window of `tokens` tokens keeps for the backward pass, besides weights.
 
-    With activation checkpointing each layer keeps its input alone (Chen 2016).
+    With activation checkpointing each layer keeps its input alone (Chen 2016). The last layer
+    works for the pooled tokens: of the others it keeps its input, the norm's output (in half
+    precision a copy each for keys and values), keys and values.
     """
-    rows = FLOAT32 * tokens * config.hidden_size
-    layer = rows if checkpointing else layer_bytes(config, tokens, half)
-    features = (HALF if half else FLOAT32) * config.max_length * config.num_mel_bins
-    return config.num_hidden_layers * layer + rows + features
+    value = HALF if half else FLOAT32
+    layer = rows = FLOAT32 * tokens * config.hidden_size
+    last = rows
+    if not checkpointing:
+        layer = layer_bytes(config, tokens, half)
+        last += (4 if half else 3) * value * tokens * config.hidden_size
+    features = value * config.max_length * config.num_mel_bins
+    return (config.num_hidden_layers - 1) * layer + last + features
 
 
 def layer_bytes(config: ASTConfig, tokens: int, half: bool) -> int:
     """What one layer keeps for the backward pass of one window.
 
-    A value a token and unit of width: the input of both norms (float32 always), their outputs,
-    query, key, value and attention's result; of the MLP's width the input and output of its GELU
-    (Korthikanti 2022, section 4, without dropout). Eager attention keeps its tokens × tokens
+    A value a token and unit of width: the input of both norms (float32 always), their outputs (of
+    the first, in half precision, a copy each for query, key and value), query, key, value and
+    attention's result; of the MLP's width the input and output of its GELU (Korthikanti 2022,
+    section 4, without dropout). Eager attention keeps its tokens × tokens
     matrix of each head in float32, and in half precision a copy; the others keep none.
     """
     width, inner = config.hidden_size, config.intermediate_size
     value = HALF if half else FLOAT32
-    kept = tokens * (2 * width * FLOAT32 + (6 * width + 2 * inner) * value)
+    kept = tokens * (2 * width * FLOAT32 + ((8 if half else 6) * width + 2 * inner) * value)
     if config._attn_implementation == "eager":
         matrix = FLOAT32 + (HALF if half else 0)
         kept += config.num_attention_heads * tokens**2 * matrix

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
-from genreast import attention
+from genreast import attention, last_layer
 from genreast.augment import Augmentation, kept_tokens, random_crop
 from genreast.batches import ClipDataset, collate, pool_windows, split_windows
 from genreast.errors import UserError
@@ -83,6 +83,7 @@ class GenreTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
         self.can_return_loss = True
         self.loss.to(args.device)
+        last_layer.use(model)
         if args.bf16 and args.device.type == "cpu":
             attention.use(model)
 

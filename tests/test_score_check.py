@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,23 @@ def test_the_evaluated_clips_are_found_and_agree(trained, evaluation, dataset_di
         "the clips must tell models apart"
     )
     check_scores(folder, clips)
+
+
+@pytest.mark.parametrize(
+    ("precision", "off", "refused"),
+    [("float32", 0.02, True), ("bfloat16", 0.02, False), ("bfloat16", 0.05, True)],
+)
+def test_scores_measured_in_bfloat16_may_differ_by_what_it_rounds(
+    trained, evaluation, dataset_dir, folder, precision, off, refused
+):
+    known = known_clips(trained, evaluation, METRICS | {"precision": precision}, dataset_dir)
+    clips = [
+        replace(clip, scores={label: score + off for label, score in clip.scores.items()})
+        for clip in known
+    ]
+    refusal = pytest.raises(UserError, match="but it was measured with")
+    with refusal if refused else nullcontext():
+        check_scores(folder, clips)
 
 
 def test_without_the_sound_a_made_one_is_heard(trained, evaluation, folder):

@@ -1,0 +1,85 @@
+"""What computes faster gives what the published layers give."""
+
+import copy
+
+import pytest
+import torch
+from transformers import ASTFeatureExtractor
+
+from genreast import last_layer, packed
+from genreast.inference import GenreClassifier
+from genreast.model import from_scratch, set_labels
+from genreast.training import patchout
+
+GENRES = ["rock", "jazz", "disco"]
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = from_scratch("tiny", max_length=256)
+    set_labels(model, GENRES)
+    torch.nn.init.normal_(model.classifier.dense.weight)
+    return model
+
+
+@pytest.fixture
+def features():
+    return torch.randn(3, 256, 128, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_last_layer_for_the_pooled_tokens_gives_the_same_answer_and_gradients(
+    model, features, attention, checkpointing
+):
+    model.double().set_attn_implementation(attention)  # rounding then hides no difference
+    ours = copy.deepcopy(model).train()
+    last_layer.use(ours)
+    if checkpointing:
+        ours.activation_checkpointing_enable()
+    found = []
+    for each in (model.train(), ours):
+        with patchout(each, 0.3, "unstructured", torch.Generator().manual_seed(1)):
+            outputs = each(features.double(), labels=torch.tensor([0, 2, 1]))
+        outputs.loss.backward()
+        found.append({"logits": outputs.logits, **{n: p.grad for n, p in each.named_parameters()}})
+    stock, pooled = found
+    assert stock.keys() == pooled.keys()
+    for name, expected in stock.items():
+        torch.testing.assert_close(pooled[name], expected, atol=1e-12, rtol=1e-9, msg=name)
+    assert max(tensor.abs().max() for tensor in stock.values()) > 0.1
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not pack bfloat16"
+)
+def test_packed_layers_answer_as_autocast_does(model, features):
+    exact = model.eval()(features).logits
+    ours = copy.deepcopy(model)
+    packed.use(ours)
+    left = {name for name, _ in ours.audio_spectrogram_transformer.layers.named_parameters()}
+    assert all("layernorm" in name for name in left), "float32 weights are given up"
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rounded = model(features).logits
+        near = ours(features).logits
+    off, off_packed = ((each.float() - exact).abs().mean() for each in (rounded, near))
+    assert 0 < off_packed < 1.5 * off
+
+
+def test_a_large_model_hears_a_batch_window_by_window_and_says_the_same(model, monkeypatch):
+    monkeypatch.setattr("genreast.precision.LEAST_PARAMETERS", 0)
+    extractor = ASTFeatureExtractor(max_length=256)
+    waveforms = torch.randn(5, 40_000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([40_000, 30_000, 40_000, 1000, 40_000])
+    large = GenreClassifier(copy.deepcopy(model), extractor, "cpu", "float32")
+    monkeypatch.undo()
+    small = GenreClassifier(copy.deepcopy(model), extractor, "cpu", "float32")
+    heard = []
+    body = large.model.audio_spectrogram_transformer
+    body.register_forward_pre_hook(lambda _, inputs: heard.append(len(inputs[0])))
+    logits, pooled = large.logits(waveforms, lengths)
+    assert sum(heard) == 5 and max(heard) == max(1, torch.get_num_threads() // 2)
+    expected, expected_pooled = small.logits(waveforms, lengths)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(pooled, expected_pooled, atol=1e-5, rtol=0)
