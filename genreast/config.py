@@ -206,9 +206,14 @@ def _flag_text(value: Any) -> str:
 
 
 def _flags(settings: type) -> list[str]:
-    return [f"--{f.name}" for f in dataclasses.fields(settings) if f.init]
+    """As they are typed: `--seed`, and in capitals what is typed without a flag."""
+    fields = [f for f in dataclasses.fields(settings) if f.init]
+    return [f.name.upper() if "positional" in f.metadata else f"--{f.name}" for f in fields]
 
 
 def _unknown(name: str, known: list[str], kind: str) -> str:
-    near = difflib.get_close_matches(name.replace("-", "_") if kind == "key" else name, known, n=1)
-    return f"unknown {kind} '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    plain = {each.lower().lstrip("-"): each for each in known}
+    near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), plain, n=1)
+    found = plain[near[0]] if near else ""
+    aside = ", without a flag" if found.isupper() else ""
+    return f"unknown {kind} '{name}'" + (f"; did you mean {found}{aside}?" if found else "")

@@ -43,7 +43,7 @@ def test_positionals_may_stand_on_both_sides_of_flags():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("clip_second: 5", "unknown key 'clip_second'; did you mean 'clip_seconds'?"),
+        ("clip_second: 5", "unknown key 'clip_second'; did you mean clip_seconds?"),
         ("clip_seconds: fast", "clip_seconds: invalid float value: 'fast'"),
         ("- 1", "expected lines of 'key: value'"),
         ("a: [1", "is not YAML"),
@@ -58,7 +58,9 @@ def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["songs", "--clipseconds", "5"], "did you mean '--clip_seconds'?"),
+        (["--raw_dir", "songs"], "unknown flag '--raw_dir'; did you mean RAW_DIR, without a flag?"),
+        (["--raw=songs"], "unknown flag '--raw'; did you mean RAW_DIR, without a flag?"),
+        (["songs", "--clipseconds", "5"], "did you mean --clip_seconds?"),
         (["songs", "more"], "unknown argument 'more'"),
         (["songs", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere.yaml"], "'nowhere.yaml' cannot be read"),

@@ -176,7 +176,7 @@ def test_a_finished_model_is_not_overwritten(trained, genre_dataset, short_start
         (["--loss", "hinge"], "expected one of cross_entropy, focal, logit_adjusted"),
         (["--from_scratch", "huge"], "expected one of tiny, small, base"),
         (["--hub_token", "secret-token"], "Set HF_TOKEN"),
-        (["--learning_rte", "1"], "did you mean '--learning_rate'?"),
+        (["--learning_rte", "1"], "did you mean --learning_rate?"),
         (["--model_name_or_path", "nobody/no-such-model"], "nobody/no-such-model"),
     ],
 )
