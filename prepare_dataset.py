@@ -6,16 +6,16 @@ The songs lie in `<genre>/` or `<index>_<genre>/` folders, at any depth and in a
 reads. A stopped run goes on where it was when the same command is given again.
 """
 
-from genreast.arguments import PrepareArguments
-from genreast.config import parse
 from genreast.errors import run
 
 
 def main() -> int:
-    args = parse(PrepareArguments, __doc__)
-
     # Every worker imports this file anew, so nothing heavy stands at its top.
     from genreast import workers
+    from genreast.arguments import PrepareArguments
+    from genreast.config import parse
+
+    args = parse(PrepareArguments, __doc__)
 
     if not args.dask:
         workers.start_server()

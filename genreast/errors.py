@@ -1,5 +1,6 @@
 """What a user can mend: one exception, and the wrapper every script ends with."""
 
+import gc
 import logging
 import os
 import sys
@@ -24,6 +25,9 @@ def run(main: Callable[[], int | None]) -> None:
     """
     # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
     warnings.filterwarnings("ignore", message="At least one mel filter")
+    # torch and transformers make a million objects as they load, which live to the end: looking
+    # them over for garbage every few hundred took a sixth of the start.
+    gc.set_threshold(100_000)
     try:
         status = main()
     except UserError as error:

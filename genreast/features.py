@@ -83,10 +83,14 @@ def log_mel(
 def _log_mel(waveforms: torch.Tensor, filters: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     frames = waveforms.unfold(-1, FRAME_LENGTH, FRAME_SHIFT)
     frames = frames - frames.mean(-1, keepdim=True)
-    emphasised = torch.empty_like(frames)
+    # Written into rows as long as the FFT: to have it pad them costs a copy of all.
+    padded = frames.new_empty((*frames.shape[:-1], FFT_LENGTH))
+    emphasised, padding = padded.split([FRAME_LENGTH, FFT_LENGTH - FRAME_LENGTH], dim=-1)
     torch.sub(frames[..., 1:], frames[..., :-1], alpha=PREEMPHASIS, out=emphasised[..., 1:])
     emphasised[..., 0] = frames[..., 0] * (1 - PREEMPHASIS)
-    spectrum = torch.fft.rfft(emphasised.mul_(window), n=FFT_LENGTH)
+    emphasised.mul_(window)
+    padding.zero_()
+    spectrum = torch.fft.rfft(padded)
     power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
     return (power @ filters).clamp_(min=MEL_FLOOR).log_().float()
 

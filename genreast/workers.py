@@ -19,7 +19,7 @@ from typing import Any
 
 from genreast.errors import UserError
 
-PRELOADED = ["genreast.clips", "torchcodec.decoders", "transformers.audio_utils"]
+PRELOADED = ["genreast.clips", "torchcodec.decoders", "transformers.audio_utils", "mutagen"]
 PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
 
 
