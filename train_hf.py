@@ -15,11 +15,14 @@ def main() -> None:
 
     args = parse(TrainArguments, __doc__)
 
+    from accelerate import PartialState
+
     from genreast.allocator import keep_freed_memory
     from genreast.fine_tune import fine_tune
 
     keep_freed_memory()
     fine_tune(args)
+    PartialState().destroy_process_group()  # before the interpreter takes its threads away
 
 
 if __name__ == "__main__":

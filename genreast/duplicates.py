@@ -19,6 +19,7 @@ MOST_BIT_ERRORS = 0.35  # Haitsma and Kalker 2002, section 4.2
 LEAST_FRAMES = 25  # audible frames (1 s) that must be there to compare
 LEAST_OVERLAP = 0.6  # of the audible frames of the shorter recording
 SLACK = 3  # frames around the voted offset
+ENTRIES_AT_ONCE = 20_000_000  # of the index; their pairs take about 2 GB
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,21 @@ def candidates(fingerprints: list[Fingerprint]) -> Iterable[tuple[int, int, int]
     frames = np.concatenate([print_.frames for print_ in fingerprints]).astype(np.int64)
     order = np.lexsort((songs, frames, keys))
     songs, keys, frames = songs[order], keys[order], frames[order]
-    pairs, offsets = [], []
-    for step in range(1, NEIGHBOURS + 1):
-        first, second, offset = songs[:-step], songs[step:], frames[step:] - frames[:-step]
-        near = (keys[step:] == keys[:-step]) & (offset <= MOST_OFFSET) & (first != second)
-        first, second, offset = first[near], second[near], offset[near]
-        offsets.append(np.where(first < second, offset, -offset))
-        pairs.append(np.minimum(first, second) * len(fingerprints) + np.maximum(first, second))
-    return _voted(np.concatenate(pairs), np.concatenate(offsets), len(fingerprints))
+    found = []
+    # The pairs of some songs at a time, so that memory is that of the index alone.
+    at_once = max(1, len(fingerprints) * ENTRIES_AT_ONCE // max(1, len(keys)))
+    for low in range(0, len(fingerprints), at_once):
+        pairs, offsets = [], []
+        for step in range(1, NEIGHBOURS + 1):
+            one, other, offset = songs[:-step], songs[step:], frames[step:] - frames[:-step]
+            first = np.minimum(one, other)
+            near = (keys[step:] == keys[:-step]) & (offset <= MOST_OFFSET) & (one != other)
+            near &= (first >= low) & (first < low + at_once)
+            one, other, offset = one[near], other[near], offset[near]
+            offsets.append(np.where(one < other, offset, -offset))
+            pairs.append(first[near] * len(fingerprints) + np.maximum(one, other))
+        found += _voted(np.concatenate(pairs), np.concatenate(offsets), len(fingerprints))
+    return found
 
 
 def bit_errors(first: Fingerprint, second: Fingerprint, offset: int) -> float:

@@ -79,8 +79,8 @@ def test_many_copies_of_one_recording_are_one_group():
     assert set(groups(prints)) == {0}
 
 
-def test_candidates_stay_few_in_a_large_library():
-    """Random keys of 3,000 songs: only the planted copy comes up."""
+def test_candidates_stay_few_in_a_large_library(monkeypatch):
+    """Random keys of 3,000 songs: only the planted copies come up, also when taken in parts."""
     random = np.random.default_rng(2)
     prints = [
         Fingerprint(
@@ -91,8 +91,11 @@ def test_candidates_stay_few_in_a_large_library():
         )
         for _ in range(3000)
     ]
-    prints.append(prints[7])
-    assert [(first, second) for first, second, _ in candidates(prints)] == [(7, 3000)]
+    prints += [prints[7], prints[2500]]
+    found = list(candidates(prints))
+    assert [(first, second) for first, second, _ in found] == [(7, 3000), (2500, 3001)]
+    monkeypatch.setattr("genreast.duplicates.ENTRIES_AT_ONCE", 100_000)  # of 1.8 million
+    assert list(candidates(prints)) == found
 
 
 def test_fingerprints_survive_the_disk(song, tmp_path):
