@@ -2,10 +2,12 @@
 
     python -m benchmarks.duplicates
 
-Writes benchmarks/results/duplicates.json: seconds and candidate pairs for each number of songs.
+Writes benchmarks/results/duplicates.json: seconds, memory and copies found for each number of
+songs, in ascending order.
 """
 
 import argparse
+import resource
 import time
 
 import numpy as np
@@ -20,7 +22,7 @@ COPIES = 0.01  # of the songs
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--songs", type=int, nargs="+", default=[1000, 4000, 16000])
+    parser.add_argument("--songs", type=int, nargs="+", default=[1000, 4000, 16_000, 100_000])
     parser.add_argument("--quick", action="store_true", help="keep the result apart")
     args = parser.parse_args()
     command = "python -m benchmarks.duplicates --songs " + " ".join(map(str, args.songs))
@@ -42,6 +44,8 @@ def measure(count: int) -> dict:
         "songs": count,
         "processor_seconds": round(seconds, 2),
         "milliseconds_a_song": round(1000 * seconds / count, 3),
+        # Of this process, so of the largest number of songs so far, fingerprints included.
+        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 2),
         "copies": planted,
         "found": len(found & expected),
         "wrong": len(found - expected),

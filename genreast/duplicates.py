@@ -19,7 +19,7 @@ MOST_BIT_ERRORS = 0.35  # Haitsma and Kalker 2002, section 4.2
 LEAST_FRAMES = 25  # audible frames (1 s) that must be there to compare
 LEAST_OVERLAP = 0.6  # of the audible frames of the shorter recording
 SLACK = 3  # frames around the voted offset
-ENTRIES_AT_ONCE = 20_000_000  # of the index; their pairs take about 2 GB
+ENTRIES_AT_ONCE = 5_000_000  # of the index; their pairs take about 1 GB
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def candidates(fingerprints: list[Fingerprint]) -> Iterable[tuple[int, int, int]
     if not fingerprints:
         return []
     lengths = [len(print_.keys) for print_ in fingerprints]
-    songs = np.repeat(np.arange(len(fingerprints)), lengths)
+    songs = np.repeat(np.arange(len(fingerprints), dtype=np.int32), lengths)
     keys = np.concatenate([print_.keys for print_ in fingerprints])
-    frames = np.concatenate([print_.frames for print_ in fingerprints]).astype(np.int64)
+    frames = np.concatenate([print_.frames for print_ in fingerprints]).astype(np.int32)
     order = np.lexsort((songs, frames, keys))
     songs, keys, frames = songs[order], keys[order], frames[order]
     found = []
@@ -63,7 +63,8 @@ def candidates(fingerprints: list[Fingerprint]) -> Iterable[tuple[int, int, int]
             near &= (first >= low) & (first < low + at_once)
             one, other, offset = one[near], other[near], offset[near]
             offsets.append(np.where(one < other, offset, -offset))
-            pairs.append(first[near] * len(fingerprints) + np.maximum(one, other))
+            first = first[near].astype(np.int64)
+            pairs.append(first * len(fingerprints) + np.maximum(one, other))
         found += _voted(np.concatenate(pairs), np.concatenate(offsets), len(fingerprints))
     return found
 
