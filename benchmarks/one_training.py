@@ -82,7 +82,7 @@ def train(run: Run) -> dict | None:
     result = {**asdict(run), "processes": processes, "samples_per_second": rounded(rate)}
     del result["dataset"]
     tokens = tokens_kept(model.config, run.patchout)
-    flops = training_flops(model.config, tokens)
+    flops = training_flops(model.config, tokens, pooled_alone=run.way == "ours")
     result |= {"tokens": tokens, "gigaflop_a_sample": rounded(flops / 1e9)}
     if processes == 1:  # a second process would be at work, or at rest, beside the measurement
         limit = matrix_rate(trainer.args.device, torch.bfloat16 if run.bf16 else torch.float32)

@@ -19,6 +19,7 @@ from benchmarks.one_training import Run, train
 from benchmarks.real_datasets import FOLDS, esc10_fold
 from benchmarks.run import full_steps, quick_steps
 from benchmarks.targets import TARGETS, Target
+from genreast import last_layer
 from genreast.audiofolder import load_splits
 from genreast.model import from_scratch
 
@@ -47,13 +48,16 @@ def test_a_marker_without_a_table_is_refused():
         fill("<!-- table:speed -->\n<!-- /table -->", table.TABLES, {})
 
 
-def test_operations_are_those_that_torch_counts():
+@pytest.mark.parametrize("pooled_alone", [False, True])
+def test_operations_are_those_that_torch_counts(pooled_alone):
     model = from_scratch("tiny", attn_implementation="eager").eval()
+    if pooled_alone:
+        last_layer.use(model)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_values=torch.zeros(1, 1024, 128))
     counted = 3 * counter.get_total_flops()
     tokens = tokens_kept(model.config, 0)
-    assert training_flops(model.config, tokens) == pytest.approx(counted, rel=1e-3)
+    assert training_flops(model.config, tokens, pooled_alone) == pytest.approx(counted, rel=1e-3)
 
 
 def test_ast_base_takes_the_operations_that_its_papers_size_implies():
@@ -61,6 +65,7 @@ def test_ast_base_takes_the_operations_that_its_papers_size_implies():
         config = from_scratch("base").config
     assert tokens_kept(config, 0) == 1214
     assert training_flops(config, 1214) == pytest.approx(0.78e12, rel=0.01)
+    assert training_flops(config, 1214, pooled_alone=True) == pytest.approx(0.72e12, rel=0.01)
     assert tokens_kept(config, 0.5) == 1212 / 2 + 2
 
 
