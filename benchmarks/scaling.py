@@ -20,25 +20,26 @@ CORES_A_HOST = 64
 
 
 def preparing(results: Results) -> str:
-    """Core-hours of preparing, of searching for copies, and hours on hosts of 64 cores."""
+    """Core-hours of preparing, hours on a host of 64 cores, and what the search for copies takes."""
     core_seconds = core_seconds_a_song(results)
     if core_seconds is None:
         return ""
     rows = []
     for size in SIZES:
         hours = size * core_seconds / 3600
-        search = search_hours(results, size)
+        search, memory = search_hours(results, size), search_bytes(results, size)
         rows.append(
             [
                 f"{size:,}",
                 f"{size * SONG_SECONDS / 3600:,.0f} h",
                 number(hours),
                 number(hours / CORES_A_HOST) + " h",
-                "" if search is None else number(search),
+                "" if search is None else number(search) + " h",
+                "" if memory is None else size_of(memory),
             ]
         )
     heads = ["songs", "audio", "core-hours", f"on {CORES_A_HOST} cores"]
-    return markdown([*heads, "of them, search for copies, one core"], rows)
+    return markdown([*heads, "then the search for copies, one core", "its memory"], rows)
 
 
 def storing(results: Results) -> str:
@@ -142,6 +143,14 @@ def search_hours(results: Results, size: int) -> float | None:
     if not growth.sizes:
         return None
     return growth.costs[-1] * (size / growth.sizes[-1]) ** growth.b / 3600
+
+
+def search_bytes(results: Results, size: int) -> float | None:
+    """Memory of that search: fingerprints and their index grow with the songs."""
+    sizes = results.get("duplicates", {}).get("sizes", [])
+    if not sizes or "peak_gigabytes" not in sizes[-1]:
+        return None
+    return sizes[-1]["peak_gigabytes"] * 1e9 / sizes[-1]["songs"] * size
 
 
 def decoded_seconds_a_core(results: Results) -> float | None:

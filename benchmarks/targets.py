@@ -68,14 +68,14 @@ TARGETS = [
         "everything_on",
         "times_the_original",
         3,
-        why_missed="decoding is half of the work: the rest is features, fingerprints and FLAC",
+        why_missed="decoding is over half of the work: the rest is features, fingerprints and FLAC",
     ),
     *prepared(
         "the same without duplicates and statistics",
         "duplicates_and_statistics_off",
         "times_the_original",
         4,
-        why_missed="decoding alone, the limit, does not reach it on these songs: see below",
+        why_missed="decoding alone, the limit, hardly comes to so much: see below",
     ),
     *prepared(
         "peak memory of preparing", "everything_on", "peak_mb", 1200, at_most=True, unit=" MB"

@@ -25,9 +25,14 @@ class PackedLinear(nn.Module):
         )
 
 
+def can_pack() -> bool:
+    """Whether torch was built with oneDNN, and oneDNN multiplies bfloat16 on this CPU."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def use(model: nn.Module) -> None:
-    """Pack an AST's layers where the CPU can; their float32 weights are given up."""
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    """Pack an AST's layers where oneDNN can; their float32 weights are given up."""
+    if not can_pack():
         return
     for layer in model.audio_spectrogram_transformer.layers:
         attention, mlp = layer.attention, layer.mlp

@@ -51,9 +51,7 @@ def test_a_last_layer_for_the_pooled_tokens_gives_the_same_answer_and_gradients(
     assert max(tensor.abs().max() for tensor in stock.values()) > 0.1
 
 
-@pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not pack bfloat16"
-)
+@pytest.mark.skipif(not packed.can_pack(), reason="this CPU does not multiply bfloat16")
 def test_packed_layers_answer_as_autocast_does(model, features):
     exact = model.eval()(features).logits
     ours = copy.deepcopy(model)
