@@ -20,7 +20,7 @@ CORES_A_HOST = 64
 
 
 def preparing(results: Results) -> str:
-    """Core-hours of preparing, hours on a host of 64 cores, and what the search for copies takes."""
+    """Core-hours of preparing, hours on 64 cores, and what the search for copies takes."""
     core_seconds = core_seconds_a_song(results)
     if core_seconds is None:
         return ""
