@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -190,7 +190,8 @@ def decode(path: str) -> int:
 
 def make_long_songs(raw: Path, count: int, seconds: int = 180) -> Path:
     """`count` stereo mp3s of `seconds` at 44.1 kHz, each different."""
-    for number in range(count):
+
+    def make(number: int) -> None:
         path = raw / ("a", "b")[number % 2] / f"{number}.mp3"
         path.parent.mkdir(parents=True, exist_ok=True)
         sound = "+".join(
@@ -201,6 +202,9 @@ def make_long_songs(raw: Path, count: int, seconds: int = 180) -> Path:
         source = f"aevalsrc='{sound}+{noise}|{sound}':s=44100:d={seconds}"
         command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-b:a", "192k", path]
         subprocess.run(command, check=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, range(count)))
     return raw
 
 
