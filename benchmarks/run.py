@@ -52,6 +52,7 @@ def full_steps() -> list[tuple]:
         ("prepare", "--songs", 20, "--repeat", 3),
         *growth,
         ("training",),
+        ("training", "--base"),
         ("probe",),
         ("streaming",),
         ("prediction",),

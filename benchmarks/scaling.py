@@ -58,8 +58,8 @@ def storing(results: Results) -> str:
 def training(results: Results) -> str:
     """Hours of one epoch over all clips, on this CPU and on GPUs that share it evenly."""
     rows = []
-    cpu = results.get("training", {}).get("sizes", {})
-    for name, ways in cpu.items():
+    cpu = [results.get(name, {}).get("sizes", {}) for name in ("training", "training-base")]
+    for name, ways in (cpu[0] | cpu[1]).items():
         for way in ("bfloat16", "bfloat16, patchout 0.5"):
             if way in ways:
                 rate = ways[way]["samples_per_second"]["median"]

@@ -95,20 +95,22 @@ def features(results: Results) -> str:
 
 def training(results: Results) -> str:
     """Training samples a second, and their share of what the machine can multiply."""
-    found = results.get("training")
-    rows = [
-        [
-            size,
-            way if way.startswith("recipe") else f"ours, {way}",
-            spread(one["samples_per_second"]),
-            spread(one["times_the_recipe"]) + "×",
-            percent(one.get("share_of_the_matrix_rate")),
+    tables = []
+    for found in (results.get("training"), results.get("training-base")):
+        rows = [
+            [
+                size,
+                way if way.startswith("recipe") else f"ours, {way}",
+                spread(one["samples_per_second"]),
+                spread(one["times_the_recipe"]) + "×",
+                percent(one.get("share_of_the_matrix_rate")),
+            ]
+            for size, ways in (found or {}).get("sizes", {}).items()
+            for way, one in ways.items()
         ]
-        for size, ways in (found or {}).get("sizes", {}).items()
-        for way, one in ways.items()
-    ]
-    heads = ["model", "", "10 s samples/s", "to the faster recipe", "of the matrix rate"]
-    return markdown(heads, rows, found)
+        heads = ["model", "", "10 s samples/s", "to the faster recipe", "of the matrix rate"]
+        tables.append(markdown(heads, rows, found))
+    return "".join(tables)
 
 
 def probe(results: Results) -> str:

@@ -1,6 +1,7 @@
 """Training samples a second on this machine, ours beside the audio course's recipe.
 
-    python -m benchmarks.training [--quick] [--base] [--sizes tiny]
+    python -m benchmarks.training [--quick] [--sizes tiny]
+    python -m benchmarks.training --base
 
 Every run is a process of its own on the same made clips of 10 s and the same model; all runs take
 turns. Rates count steady steps, loading included, and not the start.
@@ -33,22 +34,25 @@ WINDOWS = (5.0, 10.0, 20.0)  # seconds, for the growth of a step's cost
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the tiny model, few steps")
-    parser.add_argument("--base", action="store_true", help="measure the base model too")
+    parser.add_argument("--base", action="store_true", help="the base model alone, few steps")
     parser.add_argument("--sizes", nargs="+", default=["tiny", "small"], help="of the models")
     args = parser.parse_args()
     sizes = ["tiny"] if args.quick else args.sizes
-    command = f"python -m benchmarks.training --sizes {' '.join(sizes)}"
-    command += " --quick" * args.quick + " --base" * args.base
+    what = "--base" if args.base else f"--sizes {' '.join(sizes)}"
+    command = f"python -m benchmarks.training {what}" + " --quick" * args.quick
     with tempfile.TemporaryDirectory() as folder:
         data = make_dataset(Path(folder) / "10 s", clips=32 if args.quick else 128)
         repetitions, steps = (1, 6) if args.quick else (3, 20)
+        if args.base:
+            base = compare(runs_of(str(data), "base", 3, args.quick), 1)
+            result = {"clip_seconds": 10, "sizes": {"base": base}}
+            save("training-base", result, command, args.quick)
+            return
         result = {"clip_seconds": 10}
         result["sizes"] = {
             size: compare(runs_of(str(data), size, steps, args.quick), repetitions)
             for size in sizes
         }
-        if args.base:
-            result["sizes"]["base"] = compare(runs_of(str(data), "base", 3, quick=False), 1)
         save("training", result, command, args.quick)  # the long part is not to be lost
         if not args.quick:
             result["growth"] = growth(Path(folder), steps)
