@@ -44,7 +44,7 @@ def main() -> None:
         data = make_dataset(Path(folder) / "10 s", clips=32 if args.quick else 128)
         repetitions, steps = (1, 6) if args.quick else (3, 20)
         if args.base:
-            base = compare(runs_of(str(data), "base", 3, args.quick), 1)
+            base = compare(runs_of(str(data), "base", 2, args.quick), 1)
             result = {"clip_seconds": 10, "sizes": {"base": base}}
             save("training-base", result, command, args.quick)
             return
