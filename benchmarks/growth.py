@@ -31,6 +31,7 @@ def exponents(results: dict[str, dict[str, Any]]) -> list[Growth]:
         duplicates(results),
         features(results),
         training(results),
+        prediction(results),
     ]
     return [growth for growth in found if len(growth.sizes) >= FEWEST_SIZES]
 
@@ -63,6 +64,13 @@ def training(results: dict) -> Growth:
     found = results.get("training", {}).get("growth", nothing)
     what = "seconds of training a sample, tiny"
     return Growth(what, "s windows", found["window_seconds"], found["seconds_a_sample"])
+
+
+def prediction(results: dict) -> Growth:
+    nothing = {"song_seconds": [], "seconds": []}
+    found = results.get("prediction", {}).get("growth", nothing)
+    what = "seconds to predict a whole song, small model"
+    return Growth(what, "s of song", found["song_seconds"], found["seconds"])
 
 
 def split(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:

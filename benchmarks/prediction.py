@@ -9,23 +9,23 @@ speed does not depend on them. The result is benchmarks/results/prediction.json.
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.markdown import QUICK, RESULTS, read_results
-from benchmarks.measure import ROOT, commit, save
+from benchmarks.measure import ROOT, commit, in_turns, paired_ratio, rounded, save, summary
 from genreast.audio import load_audio
 from genreast.inference import GenreClassifier
 
-PARTS = ("long_mix", "one_song", "folder_of_songs", "small_model", "evaluation")
+PARTS = ("long_mix", "one_song", "folder_of_songs", "small_model", "growth", "evaluation")
+LENGTHS = (150, 300, 600)  # seconds, for the growth of what a song costs
 GENRES = [f"genre {index}" for index in range(15)]
 
 
@@ -54,22 +54,9 @@ def make_song(path: Path, seconds: float, seed: int) -> str:
     return str(path)
 
 
-def in_turns(repetitions: int, **runs) -> dict[str, dict]:
-    """Seconds of each run, taken in turns: every value, their median and their spread."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repetitions):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(round(time.perf_counter() - start, 3))
-    return {
-        name: {
-            "seconds": values,
-            "median": statistics.median(values),
-            "spread": round(max(values) - min(values), 3),
-        }
-        for name, values in seconds.items()
-    }
+def summaries(seconds: dict[str, list[float]]) -> dict[str, dict]:
+    """Each run's seconds with their median and spread."""
+    return {name: summary(values) for name, values in seconds.items()}
 
 
 def script(*arguments: str) -> str:
@@ -93,9 +80,8 @@ def one_song(model: str, folder: Path, repetitions: int) -> dict:
     found = in_turns(repetitions, ours=ours, stock=stock)
     apart = max(abs(answers["ours"][name] - answers["stock"][name]) for name in GENRES)
     top = [max(each, key=each.get) for each in answers.values()]
-    speedup = found["stock"]["median"] / found["ours"]["median"]
-    return found | {
-        "times_faster": round(speedup, 2),
+    return summaries(found) | {
+        "times_faster": paired_ratio(found["stock"], found["ours"])["median"],
         "largest_difference_of_a_probability": apart,
         "same_top_genre": top[0] == top[1],
     }
@@ -115,11 +101,11 @@ def folder_of_songs(model: str, songs: list[str], repetitions: int) -> dict:
     def original():
         windows["original"] = original_loop.predict(model, songs)
 
-    found = in_turns(repetitions, ours=ours, original=original)
+    found = summaries(in_turns(repetitions, ours=ours, original=original))
     for name, each in found.items():
-        each["windows_per_second"] = round(windows[name] / each["median"], 3)
+        each["windows_per_second"] = rounded(windows[name] / each["median"])
     ours_rate, rate = (found[name]["windows_per_second"] for name in ("ours", "original"))
-    return found | {"songs": len(songs), "times_the_rate": round(ours_rate / rate, 2)}
+    return found | {"songs": len(songs), "times_the_rate": rounded(ours_rate / rate)}
 
 
 def small_model(model: str, songs: list[str], repetitions: int) -> dict:
@@ -130,11 +116,26 @@ def small_model(model: str, songs: list[str], repetitions: int) -> dict:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(load_audio, songs))
 
-    found = in_turns(
-        repetitions, ours=lambda: list(classifier.predict(songs, max_windows=5)), decoder=decode
-    )
-    share = found["decoder"]["median"] / found["ours"]["median"]
-    return found | {"songs": len(songs), "share_of_the_decoders_rate": round(share, 3)}
+    def ours():
+        list(classifier.predict(songs, max_windows=5))
+
+    found = in_turns(repetitions, ours=ours, decoder=decode)
+    share = paired_ratio(found["decoder"], found["ours"])["median"]
+    return summaries(found) | {"songs": len(songs), "share_of_the_decoders_rate": share}
+
+
+def growth(model: str, folder: Path, repetitions: int) -> dict:
+    """Seconds that whole songs of some lengths take a small model."""
+    classifier = GenreClassifier.from_pretrained(model, device="cpu")
+    songs = {f"{length} s": make_song(folder / f"{length} s.mp3", length, 0) for length in LENGTHS}
+    classifier(next(iter(songs.values())))  # the first call is slower
+
+    def hear(song: str) -> None:
+        classifier(song)
+
+    runs = {name: partial(hear, song) for name, song in songs.items()}
+    found = summaries(in_turns(repetitions, **runs))
+    return {"song_seconds": LENGTHS, "seconds": [each["median"] for each in found.values()]}
 
 
 def evaluation(model: str, clips: list[str], folder: Path, repetitions: int) -> dict:
@@ -143,15 +144,19 @@ def evaluation(model: str, clips: list[str], folder: Path, repetitions: int) -> 
 
     classifier = GenreClassifier.from_pretrained(model, device="cpu")
     labels = [0] * len(clips)
-    found = in_turns(
-        repetitions,
-        ours=lambda: list(classifier.predict(clips, batch_size=16)),
-        course=lambda: audio_course.evaluate(model, clips, labels, str(folder)),
-    )
+
+    def ours():
+        list(classifier.predict(clips, batch_size=16))
+
+    def course():
+        audio_course.evaluate(model, clips, labels, str(folder))
+
+    found = in_turns(repetitions, ours=ours, course=course)
+    faster = paired_ratio(found["course"], found["ours"])["median"]
+    found = summaries(found)
     for each in found.values():
-        each["clips_per_second"] = round(len(clips) / each["median"], 3)
-    speedup = found["course"]["median"] / found["ours"]["median"]
-    return found | {"clips": len(clips), "times_faster": round(speedup, 2)}
+        each["clips_per_second"] = rounded(len(clips) / each["median"])
+    return found | {"clips": len(clips), "times_faster": faster}
 
 
 def long_mix(model: str, folder: Path, hours: float, windows: int) -> dict:
@@ -172,7 +177,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to measure anew")
     args = parser.parse_args()
     quick, parts = args.quick, args.only or PARTS
-    repetitions, count, clips = (2, 6, 16) if quick else (3, 50, 64)
+    count, clips = (6, 16) if quick else (50, 64)
     # The others of the last run stay, each with the commit that it was measured at.
     results = read_results(QUICK if quick else RESULTS).get("prediction", {}) if args.only else {}
     results = {part: results[part] for part in PARTS if part in results}
@@ -192,13 +197,15 @@ def main() -> None:
         if "long_mix" in parts:
             results["long_mix"] = long_mix(base, folder, 10, 8 if quick else 60)
         if "one_song" in parts:
-            results["one_song"] = one_song(base, folder, repetitions)
+            results["one_song"] = one_song(base, folder, 1 if quick else 3)
         many = {"folder_of_songs", "small_model"} & set(parts)
         songs = [make_song(folder / f"{n}.mp3", 180 + n, n) for n in range(count if many else 0)]
         if "folder_of_songs" in parts:
-            results["folder_of_songs"] = folder_of_songs(base, songs[:count], 1)
+            results["folder_of_songs"] = folder_of_songs(base, songs, 1)
         if "small_model" in parts:
-            results["small_model"] = small_model(small, songs, repetitions)
+            results["small_model"] = small_model(small, songs, 3)
+        if "growth" in parts:
+            results["growth"] = growth(small, folder, 3)
         if "evaluation" in parts:
             cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
             results["evaluation"] = evaluation(base, cut, folder, 1)

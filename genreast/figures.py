@@ -135,8 +135,8 @@ def _rarity(shares: np.ndarray, f1: np.ndarray) -> str:
 def reliability(scored: dict[str, Scored], temperatures: dict[str, float]) -> Figure:
     """Accuracy against confidence, a panel for clips and one for songs, over a histogram.
 
-    `scored` and `temperatures` are keyed by what a panel shows; one without a temperature shows
-    the model as it is.
+    A point's area grows with what its bin holds. `scored` and `temperatures` are keyed by what a
+    panel shows; one without a temperature shows the model as it is.
     """
     figure = Figure(figsize=(4.4 * len(scored), 5), layout="constrained")
     panels = figure.subplots(2, len(scored), height_ratios=[3, 1], squeeze=False, sharex=True)
@@ -147,11 +147,21 @@ def reliability(scored: dict[str, Scored], temperatures: dict[str, float]) -> Fi
         if unit in temperatures:
             lines[f"temperature {temperatures[unit]:.2f}"] = temperatures[unit]
         for style, (name, temperature) in zip(("o-", "s:"), lines.items(), strict=False):
-            confidence, accuracy = _reliability_line(each, temperature)
-            above.plot(confidence, accuracy, style, markersize=4, label=name)
-        above.set(xlim=(0, 1), ylim=(0, 1), title=unit)
+            confidence, accuracy, share = _reliability_line(each, temperature)
+            (line,) = above.plot(confidence, accuracy, style[1:], linewidth=1, alpha=0.5)
+            above.scatter(
+                confidence,
+                accuracy,
+                s=8 + 150 * share,  # a bin of one song is a dot, for it says little
+                marker=style[0],
+                color=line.get_color(),
+                label=name,
+                zorder=3,
+            )
+        above.set(xlim=(0, 1), ylim=(-0.04, 1.04), title=unit)
         above.grid(alpha=0.3)
-        above.legend(loc="lower right", fontsize=8)
+        for handle in above.legend(loc="best", fontsize=8).legend_handles:
+            handle.set_sizes([25])
         edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
         below.hist(each.probabilities.max(1), bins=edges, color="tab:blue", alpha=0.6)
         below.set(xlabel="confidence")
@@ -160,15 +170,16 @@ def reliability(scored: dict[str, Scored], temperatures: dict[str, float]) -> Fi
     return figure
 
 
-def _reliability_line(scored: Scored, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean confidence and accuracy of the bins that hold anything."""
+def _reliability_line(scored: Scored, temperature: float) -> tuple[np.ndarray, ...]:
+    """Mean confidence, accuracy and share of all of the bins that hold anything."""
     confidences = softmax(scored.logits / temperature, axis=1).max(1)
     bins = confidence_bins(confidences)
     counts = np.bincount(bins, minlength=CALIBRATION_BINS)
     filled = counts > 0
     correct = np.bincount(bins, scored.predictions == scored.labels, CALIBRATION_BINS)
     total = np.bincount(bins, confidences, CALIBRATION_BINS)
-    return total[filled] / counts[filled], correct[filled] / counts[filled]
+    counts = counts[filled]
+    return total[filled] / counts, correct[filled] / counts, counts / counts.sum()
 
 
 def draw_all(metrics: dict, clips: Scored, songs: Scored, shares: dict[str, float] | None) -> dict:
