@@ -38,6 +38,8 @@ def main() -> None:
         publication = publish(parcel.folder, parcel.destination, parcel.check)
         state = "published" if publication.changed else "already there, nothing to upload"
         print(f"{state}: commit {publication.commit[:8]}", file=sys.stderr)
+        for note in publication.notes:
+            print(note, file=sys.stderr)
         print(publication.url, flush=True)
 
 

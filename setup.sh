@@ -12,6 +12,10 @@ apt_install() {
     as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"
 }
 
+command -v "$python" >/dev/null || {
+    echo "error: no '$python' here; GenreAST needs Python 3.11 or newer. Name one: make setup PYTHON=python3.11" >&2
+    exit 2
+}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "error: $("$python" --version) found; GenreAST needs Python 3.11 or newer. Name one: make setup PYTHON=python3.11" >&2
     exit 2
@@ -31,6 +35,7 @@ fi
     exit 2
 }
 
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# A setup that was stopped may have left a .venv without pip.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 touch .venv/installed

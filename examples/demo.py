@@ -25,7 +25,11 @@ def main() -> int:
     parser.add_argument("--output_dir", type=Path, default=Path("demo"), help="where runs go")
     args = parser.parse_args()
 
-    folder = new_folder(args.output_dir)
+    try:
+        folder = new_folder(args.output_dir)
+    except OSError as error:
+        print(f"error: --output_dir '{error.filename}': {error.strerror}", file=sys.stderr)
+        return 2
     raw, data, model = args.raw_dir, folder / "data", folder / "model"
     evaluation, timeline = folder / "evaluation", folder / "timeline.png"
     begin = time.monotonic()
@@ -54,6 +58,8 @@ def main() -> int:
         step("stage the Hub page", "push_to_hub.py", model, REPO, *publish)
     except subprocess.CalledProcessError as error:
         return error.returncode
+    except KeyboardInterrupt:
+        return 130
     print(summary(folder, time.monotonic() - begin, own_songs=args.raw_dir is not None))
     return 0
 
@@ -74,7 +80,14 @@ def step(title: str, script: str, *words, launcher: list[str] = ()) -> None:
     arguments = [str(word) for word in words]
     print(f"\n── {title}\n$ {shown} {shlex.join([script, *map(readable, arguments)])}", flush=True)
     command = [sys.executable, *launcher, str(ROOT / script), *arguments]
-    subprocess.run(command, check=True)
+    process = subprocess.Popen(command)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # Ctrl-C reached it too: it says what it leaves, and ends its workers
+        raise
+    if status:
+        raise subprocess.CalledProcessError(status, command)
 
 
 def readable(word: str) -> str:

@@ -233,6 +233,11 @@ class PushArguments:
     space: str | None = option(
         None, "Hub Space to publish, USER/NAME: a page where people try the model"
     )
+    edited_page: str | None = option(
+        None,
+        "what becomes of a README.md that was edited on the Hub; asked for where there is one",
+        choices=["keep", "replace"],
+    )
     commit_message: str = option("Publish with GenreAST", "first line of the commit")
     staging_dir: str | None = option(
         None, "where the files are gathered (default: MODEL_DIR/hub_staging)"
@@ -262,6 +267,7 @@ class PushArguments:
             "--space goes with neither --create_pr nor --revision: it shows the model's main",
         )
         faults.unless(self.commit_message.strip(), "--commit_message is empty")
+        faults.unless(self.revision.strip(), "--revision is empty: name a branch, such as main")
         faults.report()
 
 

@@ -25,6 +25,7 @@ def load(name: str) -> tuple[Any, Any]:
     from transformers import ASTFeatureExtractor, ASTForAudioClassification
     from transformers.utils import logging
 
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # reading one file from disk: nothing to wait for
     try:
         extractor = ASTFeatureExtractor.from_pretrained(name)
@@ -34,7 +35,8 @@ def load(name: str) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"model '{name}' cannot be loaded: {_one_line(error)}") from error
     finally:
-        logging.enable_progress_bar()
+        if shown:
+            logging.enable_progress_bar()
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])[0]
         raise UserError(

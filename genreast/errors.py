@@ -18,10 +18,11 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and exit: 0 or its return value, 2 on a `UserError`, 130 on Ctrl-C.
+    """Run a script's `main` and exit: 0 or its return value, 130 on Ctrl-C, 2 on a `UserError` or
+    a file or folder that the system refuses.
 
-    Only mistakes of the user are shortened to their message; a fault of this project keeps its
-    traceback. Under `accelerate launch` a mistake that all processes meet is told once.
+    Only these are shortened to their message; a fault of this project keeps its traceback. Under
+    `accelerate launch` a mistake that all processes meet is told once.
     """
     # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
     warnings.filterwarnings("ignore", message="At least one mel filter")
@@ -31,10 +32,7 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         status = main()
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
-            # Where the first process met it too, the launcher ends this one meanwhile.
-            time.sleep(FIRST_SPEAKS_WITHIN)
-        tqdm.write(f"error: {error}", file=sys.stderr)  # below a bar, not behind it
+        _tell(str(error))
         status = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -43,5 +41,18 @@ def run(main: Callable[[], int | None]) -> None:
         # The reader of our output (`| head`) has gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        if not (error.filename and error.strerror):
+            raise
+        # No right to write, a file where a folder should be: the disk is the user's.
+        _tell(f"'{error.filename2 or error.filename}': {error.strerror}")
+        status = 2
     logging.shutdown()
     sys.exit(status)
+
+
+def _tell(message: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        # Where the first process met it too, the launcher ends this one meanwhile.
+        time.sleep(FIRST_SPEAKS_WITHIN)
+    tqdm.write(f"error: {message}", file=sys.stderr)  # below a bar, not behind it

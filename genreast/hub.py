@@ -4,7 +4,6 @@ Everything runs through `huggingface_hub`, so HF_ENDPOINT, HF_TOKEN, the saved l
 as they do everywhere else. A commit is atomic: a repository never holds half a model.
 """
 
-import fnmatch
 import hashlib
 import tempfile
 import time
@@ -13,14 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import get_token
 
 from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
+from genreast.staging import belongs, files_in, is_sealed
 
 RECENT_PULL_REQUESTS = 20  # looked through for one that already holds the same files
+BLANK_PAGES = (  # what the Hub itself puts below a new repository's metadata
+    "",
+    "Check out the configuration reference at"
+    " https://huggingface.co/docs/hub/spaces-config-reference",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class Destination:
     create_pr: bool = False
     tag: str | None = None
     message: str = "Publish with GenreAST"
+    edited_page: str | None = None  # "keep" or "replace" a README.md edited there; None refuses
     owned: tuple[str, ...] = ()  # patterns of files that earlier runs made: deleted when not staged
 
     @property
@@ -48,6 +58,7 @@ class Publication:
     commit: str
     url: str
     changed: bool
+    notes: tuple[str, ...] = ()  # what the user should know of it
 
 
 class Attempt:
@@ -103,11 +114,20 @@ def publish(
 
 
 def _publish(folder, destination, check, api, attempt) -> Publication:
-    local = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    local = {name: path for name, path in sorted(local.items()) if path.is_file()}
+    local = {name: folder / name for name in files_in(folder)}
 
     attempt.doing = "preparing the repository"
-    parent = _prepare_repository(api, destination, attempt)
+    parent, notes = _prepare_repository(api, destination, attempt)
+    if not attempt.created and _page_was_edited(api, destination, parent, local):
+        if destination.edited_page is None:
+            raise UserError(
+                f"README.md of {destination.repo_id} was edited on the Hub: --edited_page keep"
+                " leaves it as it is, --edited_page replace writes the new one over it. Nothing was"
+                " uploaded."
+            )
+        if destination.edited_page == "keep":
+            del local["README.md"]
+            notes.append("README.md stays as it was edited on the Hub")
     changed, stale = _differences(api, destination, parent, local)
     _check_tag(api, destination, parent, unchanged=not (changed or stale))
 
@@ -135,9 +155,11 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
         call = {"tag": destination.tag, "revision": commit, "exist_ok": True}
         patiently(lambda: api.create_tag(**destination.place, **call))
 
+    if stale:
+        notes.append(f"deleted there, for it was not staged this time: {', '.join(stale)}")
     kind = "" if destination.repo_type == "model" else f"{destination.repo_type}s/"
     url = pull_request or f"{api.endpoint}/{kind}{destination.repo_id}"
-    return Publication(commit, url, changed=bool(changed or stale))
+    return Publication(commit, url, bool(changed or stale), tuple(notes))
 
 
 def _check_account(api: HfApi, destination: Destination) -> None:
@@ -164,8 +186,11 @@ def _check_account(api: HfApi, destination: Destination) -> None:
         )
 
 
-def _prepare_repository(api: HfApi, destination: Destination, attempt: Attempt) -> str | None:
-    """Make the repository and the branch where missing; the commit they stand at."""
+def _prepare_repository(
+    api: HfApi, destination: Destination, attempt: Attempt
+) -> tuple[str | None, list[str]]:
+    """Make the repository and the branch where missing; the commit they stand at, and notes."""
+    notes: list[str] = []
     place, revision = destination.place, destination.revision
     try:
         info = patiently(lambda: api.repo_info(**place))
@@ -186,13 +211,36 @@ def _prepare_repository(api: HfApi, destination: Destination, attempt: Attempt) 
             " or songs without --dataset_license): change its settings or the flags. Nothing was"
             " uploaded."
         )
+    if info.private and not destination.private:
+        notes.append(f"{destination.repo_id} is still private: its settings on the Hub open it")
     if revision == "main":
-        return info.sha
+        return info.sha, notes
     try:
-        return patiently(lambda: api.repo_info(**place, revision=revision)).sha
+        return patiently(lambda: api.repo_info(**place, revision=revision)).sha, notes
     except RevisionNotFoundError:
         patiently(lambda: api.create_branch(**place, branch=revision, exist_ok=True))
-        return patiently(lambda: api.repo_info(**place, revision=revision)).sha
+        return patiently(lambda: api.repo_info(**place, revision=revision)).sha, notes
+
+
+def _page_was_edited(
+    api: HfApi, destination: Destination, revision: str | None, local: dict[str, Path]
+) -> bool:
+    """Whether README.md on the Hub holds words that no run of this program wrote.
+
+    A pull request is looked through before it replaces anything, so there it does not matter.
+    """
+    if revision is None or destination.create_pr or "README.md" not in local:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        call = {"filename": "README.md", "revision": revision, "local_dir": folder}
+        try:
+            path = patiently(lambda: api.hf_hub_download(**destination.place, **call))
+        except EntryNotFoundError:
+            return False
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    if text == local["README.md"].read_text(encoding="utf-8") or is_sealed(text):
+        return False
+    return RepoCard(text, ignore_metadata_errors=True).text.strip() not in BLANK_PAGES
 
 
 def _differences(
@@ -206,7 +254,7 @@ def _differences(
     )
     remote = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
     changed = [name for name in local if not _same(remote.get(name), local[name])]
-    owned = (name for name in remote if any(fnmatch.fnmatch(name, p) for p in destination.owned))
+    owned = (name for name in remote if belongs(name, destination.owned))
     return changed, sorted(set(owned) - set(local))
 
 

@@ -1,7 +1,8 @@
 """The dataset for the Hub: an audiofolder → Parquet shards that hold the sound, and a card.
 
 In Parquet the Dataset Viewer plays every clip; the FLAC bytes go in as they are, so what is loaded
-from the Hub equals the folder sample by sample. The folder can also be published as it stands.
+from the Hub equals the folder sample by sample. The folder can also be published as it stands, and
+so are the shards of a dataset that was prepared as Parquet.
 """
 
 import os
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from datasets import Audio, ClassLabel, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError
 from genreast.licenses import check_license
-from genreast.staging import fill_aside
+from genreast.staging import fill_aside, write_page
 
 SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.parquet"
@@ -27,25 +29,35 @@ SHARD_BYTES = 300 * 1024 * 1024  # of sound in a shard; the Hub advises files be
 ROWS_A_GROUP = 100  # the Dataset Viewer reads one row group at a time
 CLIPS = ("*/metadata.parquet", "*/*.flac", "*/*/*.flac")
 STAGED = ("README.md", *TABLES, "data/*.parquet", *CLIPS)
-OWNED = ("data/*.parquet", *(f"{split}/*" for split in SPLITS))
+OWNED = (
+    "data/*.parquet",
+    *(f"{split}/{name}" for split in SPLITS for name in (METADATA_FILE, "*.flac", "*/*.flac")),
+)
 COUNTS = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
-def check_dataset_dir(dataset_dir: Path) -> None:
-    """Refuse a folder that `prepare_dataset.py` did not write."""
-    if not (dataset_dir / "train" / METADATA_FILE).is_file():
+def check_dataset_dir(dataset_dir: Path, as_audiofolder: bool = False) -> None:
+    """Refuse a folder that `prepare_dataset.py` did not write, or not in the format asked for."""
+    tables = _splits(dataset_dir)
+    if "train" not in tables:
         raise UserError(
-            f"'{dataset_dir}' is not a prepared dataset: it has no train/{METADATA_FILE}."
+            f"'{dataset_dir}' is not a prepared dataset: it has neither train/{METADATA_FILE} nor"
+            " data/train-*.parquet."
             " Make one with `python prepare_dataset.py RAW_DIR --output_dir DIR`"
         )
-    for split, table in _splits(dataset_dir).items():
-        missing = {"file_name", "label", "song_id"} - set(table.column_names)
+    if as_audiofolder and _shards_of(dataset_dir, "train"):
+        raise UserError(
+            f"'{dataset_dir}' holds Parquet shards and no files to publish: leave out"
+            " --dataset_format audiofolder, or prepare it with --format files"
+        )
+    for split, table in tables.items():
+        missing = {"label", "song_id"} - set(table.column_names)
         if missing:
             raise UserError(
-                f"'{dataset_dir}/{split}/{METADATA_FILE}' has no column"
+                f"the {split} split of '{dataset_dir}' has no column"
                 f" {', '.join(sorted(missing))}: prepare the dataset again"
             )
-        for name in table["file_name"].to_pylist():
+        for name in table["file_name"].to_pylist() if "file_name" in table.column_names else []:
             path = dataset_dir / split / name
             if not path.resolve().is_relative_to(dataset_dir.resolve()):
                 raise UserError(f"{split}/{METADATA_FILE} names {name}, outside of the dataset")
@@ -64,29 +76,53 @@ def stage_dataset(
 
     def fill(folder: Path) -> None:
         for split, table in _splits(dataset_dir).items():
-            if as_audiofolder:
-                _link_split(dataset_dir / split, table, folder / split)
+            if shards := _shards_of(dataset_dir, split):
+                for shard in shards:
+                    _link(shard, folder / "data" / shard.name)
+            elif as_audiofolder:
+                for name in [METADATA_FILE, *table["file_name"].to_pylist()]:
+                    _link(dataset_dir / split / name, folder / split / name)
             else:
                 _write_shards(dataset_dir / split, table, split, folder / "data")
         for name in TABLES:
             if (dataset_dir / name).is_file():
                 shutil.copyfile(dataset_dir / name, folder / name)
-        card = _card(dataset_dir, repo_id, license, as_audiofolder)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        write_page(folder, _card(dataset_dir, repo_id, license, as_audiofolder))
 
     fill_aside(staging_dir, STAGED, fill)
 
 
+def _shards_of(dataset_dir: Path, split: str) -> list[Path]:
+    """The shards of a split that was prepared as Parquet."""
+    return sorted((dataset_dir / "data").glob(f"{split}-*.parquet"))
+
+
 def _splits(dataset_dir: Path) -> dict[str, pa.Table]:
     """Each split's metadata, without its sound."""
-    paths = {split: dataset_dir / split / METADATA_FILE for split in SPLITS}
-    return {split: pq.read_table(path) for split, path in paths.items() if path.is_file()}
+    found = {}
+    for split in SPLITS:
+        paths = _shards_of(dataset_dir, split) or [dataset_dir / split / METADATA_FILE]
+        try:
+            tables = [_without_sound(path) for path in paths if path.is_file()]
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                f"the {split} split of '{dataset_dir}' cannot be read ({str(error).strip()}):"
+                " prepare the dataset again"
+            ) from error
+        if tables:
+            found[split] = pa.concat_tables(tables)
+    return found
+
+
+def _without_sound(path: Path) -> pa.Table:
+    names = pq.read_schema(path).names
+    return pq.read_table(path, columns=[name for name in names if name != "audio"])
 
 
 def _features(table: pa.Table) -> Features:
     """What a row holds on the Hub: the sound first, then all that the metadata says."""
     features = Features.from_arrow_schema(table.schema)
-    del features["file_name"]
+    features.pop("file_name", None)
     return Features({"audio": Audio(sampling_rate=SAMPLING_RATE), **features})
 
 
@@ -123,20 +159,24 @@ def _shards(folder: Path, table: pa.Table) -> Iterator[pa.Table]:
     yield table.slice(start)
 
 
-def _link_split(folder: Path, table: pa.Table, target: Path) -> None:
-    """The split's folder as it stands: its metadata and the clips that it names."""
-    for name in [METADATA_FILE, *table["file_name"].to_pylist()]:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(folder / name, target / name)
-        except OSError:
-            shutil.copyfile(folder / name, target / name)
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the disk cannot."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: bool) -> str:
     """The dataset's own README.md, with what only the Hub needs: metadata, rights, how to load."""
     readme = dataset_dir / "README.md"
-    card = DatasetCard(readme.read_text(encoding="utf-8") if readme.is_file() else "---\n{}\n---\n")
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else "---\n{}\n---\n"
+    try:
+        card = DatasetCard(text)
+    except (ValueError, yaml.YAMLError) as error:
+        words = " ".join(str(error).split())
+        raise UserError(f"the block at the top of '{readme}' is no YAML: {words}") from error
     splits = _splits(dataset_dir)
     data = card.data.to_dict() | _metadata(splits, license, as_audiofolder)
     name = repo_id.split("/")[1]

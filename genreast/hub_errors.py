@@ -73,6 +73,8 @@ def explain(error: Exception, repo: str, endpoint: str) -> str:
             text += f" ({words[0]})"
     elif isinstance(error, httpx2.TransportError):
         text = f"the connection to {endpoint} failed: {type(error).__name__} {error}".rstrip()
+    elif isinstance(error, UnicodeEncodeError):
+        text = "the token holds letters that no token has: copy it again, or use `hf auth login`"
     else:
         text = str(error).replace("\n", " ")
     token = get_token()

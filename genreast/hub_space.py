@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import SpaceCard
 
-from genreast.staging import fill_aside
+from genreast.staging import fill_aside, write_page
 
 PACKAGE = Path(__file__).parent
 PAGE = ("app.py", "requirements.txt", "packages.txt")
@@ -25,7 +25,7 @@ def stage_space(page_dir: Path, model: str, staging_dir: Path) -> None:
             shutil.copyfile(page_dir / name, folder / name)
         card = SpaceCard.load(page_dir / "README.md")
         card.data.models = [model]  # the Hub links the two, and app.py reads it
-        (folder / "README.md").write_text(str(card), encoding="utf-8")
+        write_page(folder, str(card))
         (folder / "genreast").mkdir()
         for path in package_files(page_dir / "app.py"):
             shutil.copyfile(path, folder / "genreast" / path.name)

@@ -15,8 +15,9 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from genreast.errors import UserError
 from genreast.licenses import check_license
-from genreast.staging import read_json, safetensors_header
+from genreast.staging import FIGURES, read_json, safetensors_header
 
 METRICS = {  # key in metrics.json: (name for people, the Hub's metric id)
     "accuracy": ("Accuracy", "accuracy"),
@@ -54,20 +55,16 @@ RECIPE = {  # setting in training_config.yaml: its name in the card's table
     "fp16": "fp16",
     "seed": "seed",
 }
+SEEN = {  # split: what training had to do with it
+    "train": ", on which it was trained",
+    "validation": ", which also picked the best checkpoint",
+    "test": ", which the training did not see",
+}
 SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it reads
     "group_by": "never in two splits: songs of one {}",
     "seed": "seed: {}",
     "duplicates": "recordings left out as duplicates: {}",
     "clip_seconds": "clips of {} s",
-}
-FIGURES = {  # file name without .png: what it shows
-    "confusion_matrix": "Confusion matrix of the songs, in counts",
-    "confusion_matrix_normalised": "Confusion matrix of the songs, as shares of each true genre",
-    "f1_against_share": "F1 of each genre against its share of the training songs",
-    "reliability": "Reliability diagram",
-    "embedding": "Songs as the model places them",
-    "learning_curves": "Learning curves",
-    "timeline": "Genres over the time of one song",
 }
 FRAME_SECONDS = 0.01  # AST's frames come every 10 ms
 FEW_TRAIN_SONGS = 20  # a genre with fewer is named as rare
@@ -97,10 +94,10 @@ class ModelFacts:
     preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
     recipe: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    co2_grams: float | None = None
 
     # The evaluation folder
     split: str | None = None
+    same_dataset: bool | None = None  # whether it is the training's; None where nothing tells
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # "song" and "clip"
     intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     figures: list[str] = field(default_factory=list)
@@ -113,10 +110,24 @@ class ModelFacts:
         return self.repo_id.split("/")[1]
 
     @property
+    def measured_on(self) -> str:
+        """What the scores were measured on, and what training had to do with it."""
+        if self.same_dataset is False:
+            return f"the {self.split} split of another dataset than the training's"
+        link = "https://huggingface.co/datasets/"
+        of = f" of [{self.dataset_repo}]({link}{self.dataset_repo})" if self.dataset_repo else ""
+        seen = SEEN.get(self.split, "") if self.same_dataset else ""
+        return f"the {self.split} split{of}{seen}"
+
+    @property
     def split_facts(self) -> list[str]:
         given = self.preparation
-        facts = [text.format(given[key]) for key, text in SPLIT_FACTS.items() if key in given]
-        return [fact.replace("songs of one song", "clips of one song") for fact in facts]
+        known = {key: _plain(given[key]) for key in SPLIT_FACTS if key in given}
+        facts = [SPLIT_FACTS[key].format(value) for key, value in known.items()]
+        unlike = {"songs of one song": "clips of one song", "one own group": "one group"}
+        for words, better in unlike.items():
+            facts = [fact.replace(words, better) for fact in facts]
+        return facts
 
     @property
     def rare_genres(self) -> str | None:
@@ -189,6 +200,7 @@ def read_facts(
     labels, settings = config["id2label"], training.get("settings") or {}
     data = training.get("dataset") or {}
     base_model = training.get("base_model")
+    trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
     return ModelFacts(
         repo_id=repo_id,
         license=license,
@@ -205,8 +217,8 @@ def read_facts(
         preparation=data.get("preparation") or {},
         recipe=_recipe(settings),
         versions=training.get("versions") or {},
-        co2_grams=training.get("co2_grams"),
         split=evaluation.get("split"),
+        same_dataset=trained == measured if trained and measured else None,
         metrics={unit: evaluation[unit] for unit in ("song", "clip") if unit in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
         onnx=_read(staged / "onnx" / "measurements.json", json.loads),
@@ -218,7 +230,6 @@ def card_data(facts: ModelFacts) -> ModelCardData:
     """The metadata block: what the Hub's search, widget and leaderboards read."""
     tags = ["audio-classification", "music", "music-genre-classification", "genreast"]
     tags += ["onnx", "transformers.js"] if facts.onnx else []
-    emissions = {"emissions": facts.co2_grams, "source": "measured in training"}
     return ModelCardData(
         license=facts.license,
         base_model=facts.base_model,
@@ -228,7 +239,6 @@ def card_data(facts: ModelFacts) -> ModelCardData:
         library_name="transformers",
         metrics=["accuracy", "f1"] if facts.metrics else None,
         tags=tags,
-        co2_eq_emissions=emissions if facts.co2_grams is not None else None,
         model_name=facts.name if facts.metrics else None,
         eval_results=_eval_results(facts) or None,
     )
@@ -237,6 +247,7 @@ def card_data(facts: ModelFacts) -> ModelCardData:
 def _eval_results(facts: ModelFacts) -> list[EvalResult]:
     """One result a metric and unit: song and clip scores are different measures."""
     results = []
+    dataset = None if facts.same_dataset is False else facts.dataset_repo
     for unit, scores in facts.metrics.items():
         for key, (name, metric_id) in METRICS.items():
             if not isinstance(scores.get(key), int | float):
@@ -248,8 +259,8 @@ def _eval_results(facts: ModelFacts) -> list[EvalResult]:
                 EvalResult(
                     task_type="audio-classification",
                     task_name="Music genre classification",
-                    dataset_type=facts.dataset_repo or "audiofolder",
-                    dataset_name=facts.dataset_repo or f"the songs of {facts.name}",
+                    dataset_type=dataset or "audiofolder",
+                    dataset_name=dataset or f"the songs of {facts.name}",
                     dataset_split=facts.split or "test",
                     metric_type=metric_id,
                     metric_name=f"{name} per {unit}",
@@ -292,10 +303,12 @@ def number(value: float | None) -> str:
 
 def _recipe(settings: dict[str, Any]) -> dict[str, str]:
     """The settings worth a row: those of `RECIPE` that are neither unset nor turned off."""
-    off = (None, "none", False, 0, -1)
+    off = dict.fromkeys(RECIPE, (None, "none", False, 0, -1))
+    off |= {"seed": (None,), "layer_decay": (None, 1)}
     if not settings.get("mixup_alpha"):
         settings = {**settings, "mixup_probability": None}
-    rows = {name: settings.get(key) for key, name in RECIPE.items() if settings.get(key) not in off}
+    found = {key: settings.get(key) for key in RECIPE}
+    rows = {RECIPE[key]: value for key, value in found.items() if value not in off[key]}
     if RECIPE["max_steps"] in rows:  # the Trainer then counts no epochs
         rows.pop(RECIPE["num_train_epochs"], None)
     return {name: _plain(value) for name, value in rows.items()}
@@ -317,4 +330,13 @@ def _is_hub_id(name: Any) -> bool:
 
 
 def _read(path: Path, parse) -> dict:
-    return (parse(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    """What a staged file holds; empty where it is not there."""
+    try:
+        content = parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"'{path.name}' cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content or {}, dict):
+        raise UserError(
+            f"'{path.name}' holds a {type(content).__name__}; expected settings by name"
+        )
+    return content or {}

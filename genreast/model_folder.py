@@ -63,7 +63,7 @@ def training_config(
     return {
         "command": " ".join(portable(word) for word in sys.argv),
         "settings": {key: portable(value) for key, value in own_settings(args).items()},
-        "base_model": None if args.from_scratch else portable(args.model_name_or_path),
+        "base_model": _base_model(args),
         "dataset": {
             "name": portable(args.dataset),
             **about_dataset,
@@ -78,6 +78,12 @@ def training_config(
         "processes": args.world_size,
         "git_commit": git_commit(),
     }
+
+
+def _base_model(args: TrainArguments) -> str | None:
+    """The Hub model that training started from; a folder or file here means nothing elsewhere."""
+    start = args.model_name_or_path
+    return None if args.from_scratch or Path(start).exists() else start
 
 
 def named(counts, names: list[str]) -> dict[str, int]:

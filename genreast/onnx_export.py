@@ -41,7 +41,7 @@ def check_installed() -> None:
     """Refuse to go on without the optional packages."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"--onnx needs {', '.join(missing)}: pip install 'genreast[onnx]'")
+        raise UserError(f"--onnx needs {', '.join(missing)}: pip install -e '.[onnx]'")
 
 
 def export(model_dir: Path, clips: list[KnownClip]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub import get_token
+from huggingface_hub import get_token, metadata_load
 
 from genreast import staging
 from genreast.arguments import PushArguments
@@ -59,10 +59,12 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     clips = known_clips(model_dir, evaluation, metrics, dataset_dir)
     if args.onnx:
         onnx_export.export(model_dir, clips)
-    staging.stage_model(model_dir, evaluation, folder, args.onnx)
-    card = render(read_facts(folder, args.repo_id, args.license, args.dataset_repo), template)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    staging.scan(folder, owner=args.repo_id.split("/")[0], token=get_token())
+
+    def page(staged: Path) -> str:
+        return render(read_facts(staged, args.repo_id, args.license, args.dataset_repo), template)
+
+    staging.stage_model(model_dir, evaluation, folder, page, args.onnx)
+    staging.scan(folder, owners=_owners(args, folder), token=get_token())
     check = partial(check_scores, clips=clips)
     check(folder)
     destination = _destination(args, args.repo_id, owned=staging.OWNED)
@@ -72,16 +74,15 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
 def _pack_dataset(args: PushArguments) -> Parcel:
     from genreast import hub_dataset
 
-    dataset_dir = Path(args.dataset_dir)
+    dataset_dir = Path(args.dataset_dir).resolve()  # "." has no name
     # Beside the dataset, not in it: a loader would take the shards for more of it.
     folder = dataset_dir.with_name(f"{dataset_dir.name}-hub_staging")
     as_audiofolder = args.dataset_format == "audiofolder"
-    hub_dataset.check_dataset_dir(dataset_dir)
+    hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder)
     hub_dataset.stage_dataset(
         dataset_dir, args.dataset_repo, args.dataset_license, as_audiofolder, folder
     )
-    owner = args.dataset_repo.split("/")[0]
-    staging.scan(folder, hub_dataset.STAGED, owner=owner, token=get_token())
+    staging.scan(folder, hub_dataset.STAGED, owners=_owners(args, folder), token=get_token())
     private = args.private or args.dataset_license is None
     destination = _destination(
         args, args.dataset_repo, repo_type="dataset", private=private, owned=hub_dataset.OWNED
@@ -96,12 +97,19 @@ def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
     folder = _model_staging(args)
     folder = folder.with_name(f"{folder.name}-space")
     hub_space.stage_space(page_dir, args.repo_id, folder)
-    staging.scan(folder, hub_space.STAGED, owner=args.space.split("/")[0], token=get_token())
+    staging.scan(folder, hub_space.STAGED, owners=_owners(args, folder), token=get_token())
     note = f"a page that shows {args.repo_id}"
     if args.private:
         note += "; it reads a private model with the secret HF_TOKEN of its settings"
     destination = _destination(args, args.space, repo_type="space", owned=hub_space.OWNED)
     return Parcel(folder, destination, note)
+
+
+def _owners(args: PushArguments, folder: Path) -> set[str]:
+    """Whose names a page may hold: those of the repositories that it links."""
+    start = metadata_load(folder / "README.md").get("base_model")
+    repos = filter(None, (args.repo_id, args.dataset_repo, args.space, start))
+    return {repo.split("/")[0] for repo in repos}
 
 
 def _model_staging(args: PushArguments) -> Path:
@@ -115,5 +123,6 @@ def _destination(args: PushArguments, repo_id: str, **options) -> Destination:
         "create_pr": args.create_pr,
         "tag": args.tag,
         "message": args.commit_message,
+        "edited_page": args.edited_page,
     }
     return Destination(repo_id, **(shared | options))

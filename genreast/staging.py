@@ -4,14 +4,16 @@ Files are named one by one, never copied by folder; then every staged file is se
 must not go public. Nothing here touches the network.
 """
 
+import csv
 import fnmatch
 import getpass
+import hashlib
 import json
 import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,23 +24,33 @@ from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+FIGURES = {  # the pictures that go public, by file name without .png: what each shows
+    "confusion_matrix": "Confusion matrix of the songs, in counts",
+    "confusion_matrix_normalised": "Confusion matrix of the songs, as shares of each true genre",
+    "f1_against_share": "F1 of each genre against its share of the training songs",
+    "reliability": "Reliability diagram",
+    "learning_curves": "Learning curves",
+    "timeline": "Genres over the time of one song",
+}
+ONNX_FILES = ("model.onnx", "model_quantized.onnx", "measurements.json")
 STAGED = (
     *MODEL_FILES,
     "README.md",
     "metrics.json",
     "training_config.yaml",
-    "figures/*.png",
+    *(f"figures/{name}.png" for name in FIGURES),
     "runs/events.out.tfevents.*",
-    "onnx/*.onnx",
-    "onnx/measurements.json",
+    *(f"onnx/{name}" for name in ONNX_FILES),
 )
 # Files that an earlier run may have published, and that no longer describe the model once gone.
-OWNED = STAGED[len(MODEL_FILES) :]
+OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md"))
+JUNK = (".DS_Store", "._*", "Thumbs.db", "desktop.ini")  # what looking into a folder leaves there
 
 ABSOLUTE_PATH = re.compile(
-    r"(?<![\w/:.~<)\]}])"  # not inside a URL, a relative path or a closing tag
+    r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
     r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b)"
 )
+SEAL = "<!-- made by GenreAST, sha256 {}: edit the page and this no longer fits -->\n"
 SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody
 SECRETS = {
     "a Hub token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
@@ -65,7 +77,7 @@ def check_model_dir(model_dir: Path) -> None:
             f"'{model_dir}' holds {config.get('architectures') or 'no architecture'}; expected an"
             " ASTForAudioClassification, as train_hf.py writes it"
         )
-    labels = list(config.get("id2label", {}).values())
+    labels = list((config.get("id2label") or {}).values())
     if not labels or all(re.fullmatch(r"LABEL_\d+", str(label)) for label in labels):
         raise UserError(
             f"the labels in {model_dir}/config.json are {', '.join(labels[:3]) or 'missing'}:"
@@ -99,31 +111,67 @@ def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
 
 
 def stage_model(
-    model_dir: Path, evaluation: Path | None, staging_dir: Path, with_onnx: bool = False
+    model_dir: Path,
+    evaluation: Path | None,
+    staging_dir: Path,
+    page: Callable[[Path], str],
+    with_onnx: bool = False,
 ) -> None:
-    """Fill `staging_dir` with what belongs on the Hub, but for the model card.
+    """Fill `staging_dir` with what belongs on the Hub.
 
-    Text loses its absolute paths and TensorBoard events all but their scalars.
+    `page` makes README.md of a folder that holds the rest. Text loses its absolute paths and
+    TensorBoard events all but their scalars.
     """
 
     def fill(folder: Path) -> None:
         _fill(model_dir, evaluation, folder)
         if with_onnx:
-            shutil.copytree(model_dir / "onnx", folder / "onnx")
+            (folder / "onnx").mkdir()
+            for name in ONNX_FILES:
+                shutil.copyfile(model_dir / "onnx" / name, folder / "onnx" / name)
+        write_page(folder, page(folder))
 
     fill_aside(staging_dir, STAGED, fill)
+
+
+def write_page(folder: Path, text: str) -> None:
+    """Write README.md with a seal below: a hash of the text, which an edit breaks."""
+    (folder / "README.md").write_text(text + _seal(text), encoding="utf-8")
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a README.md is as `write_page` wrote it."""
+    body, found, _ = text.partition(SEAL.split("{", 1)[0])
+    return bool(found) and text == body + _seal(body)
+
+
+def _seal(text: str) -> str:
+    return SEAL.format(hashlib.sha256(text.encode()).hexdigest())
 
 
 def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
     """Fill a folder aside and give it the staging folder's name once it is whole.
 
-    An earlier staging is replaced. Raises UserError when other files lie there.
+    An earlier staging is replaced. Raises UserError when other files lie there, or its page was
+    edited since.
     """
-    foreign = [name for name in files_in(staging_dir) if not belongs(name, patterns)]
+    if staging_dir.exists() and not staging_dir.is_dir():
+        raise UserError(f"'{staging_dir}' is a file: name a folder as --staging_dir")
+    names = files_in(staging_dir)
+    foreign = [name for name in names if not belongs(name, patterns)]
+    page = staging_dir / "README.md"
+    if "README.md" in patterns and names and not foreign:
+        if not page.is_file():
+            foreign = names
+        elif not is_sealed(page.read_text(encoding="utf-8", errors="replace")):
+            raise UserError(
+                f"'{page}' was not made here, or edited since: move it away, or name an empty"
+                " --staging_dir (the words of every page are in model_card.md)"
+            )
     if foreign:
         raise UserError(
             f"'{staging_dir}' holds {foreign[0]}, which no staging made:"
-            " name an empty --staging_dir"
+            " move it away, or name an empty --staging_dir"
         )
     staging_dir.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=staging_dir.parent))
@@ -143,16 +191,25 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
     if evaluation:
         sources += [evaluation / "metrics.json"]
     for folder in filter(None, (model_dir, evaluation)):
-        for figure in folder.glob("*.png"):
-            (target / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(figure, target / "figures" / figure.name)
+        for figure in (folder / f"{name}.png" for name in FIGURES):
+            if figure.is_file() and not figure.is_symlink():
+                (target / "figures").mkdir(exist_ok=True)
+                shutil.copyfile(figure, target / "figures" / figure.name)
     for source in filter(Path.is_file, sources):
-        (target / source.name).write_text(without_paths(source.read_text(encoding="utf-8")))
+        text = without_paths(_read_text(source))
+        (target / source.name).write_text(text, encoding="utf-8")
     events = (model_dir / "runs").rglob("events.out.tfevents.*")
     for number, path in enumerate(sorted(events, key=lambda path: path.name)):
         # The name's fourth part is the machine's name: only the time stays.
         time = path.name.split(".")[3]
         copy_scalars(path, target / "runs" / f"events.out.tfevents.{time}.{number}")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise UserError(f"'{path}' is not UTF-8 text: {error}") from error
 
 
 def without_paths(text: str) -> str:
@@ -191,12 +248,12 @@ def scan(
     folder: Path,
     patterns: tuple[str, ...] = STAGED,
     user: str | None = None,
-    owner: str = "",
+    owners: Collection[str] = (),
     token: str | None = None,
 ) -> None:
     """Refuse a folder with a file that does not belong, a secret, an absolute path or a user name.
 
-    `user` is the login name (default: this session's); the `owner` of the repository may be named.
+    `user` is the login name (default: this session's); `owners` of repositories may be named.
     """
     user = _login() if user is None else user
     findings = []
@@ -205,19 +262,22 @@ def scan(
             findings.append(f"{name} does not belong on the Hub")
             continue
         for text in _texts(folder / name):
-            findings += [f"{name} holds {what}" for what in _private(text, user, owner, token)]
+            findings += [f"{name} holds {what}" for what in _private(text, user, owners, token)]
     if findings:
-        raise UserError(f"not published, '{folder}' must not go public: {'; '.join(findings)}")
+        raise UserError(
+            f"not published, '{folder}' must not go public: {'; '.join(findings)}."
+            " Take it out of the file that this was staged from"
+        )
 
 
-def _private(text: str, user: str, owner: str, token: str | None) -> Iterator[str]:
+def _private(text: str, user: str, owners: Collection[str], token: str | None) -> Iterator[str]:
     """What in a text must not go public, in words that do not repeat a secret."""
     for what, pattern in SECRETS.items():
         if pattern.search(text) or (what == "a Hub token" and token and token in text):
             yield what
     if path := ABSOLUTE_PATH.search(text):
         yield f"the absolute path {path[0]}"
-    if not user or user in (owner, *SHARED_LOGINS):
+    if not user or user in (*owners, *SHARED_LOGINS):
         return
     # A login name is a word like any other: it tells only where a path, a host or a key names it.
     name = re.escape(user)
@@ -238,8 +298,11 @@ def _texts(path: Path) -> Iterator[str]:
     if path.suffix == ".safetensors":
         yield json.dumps(safetensors_header(path).get("__metadata__", {}))
     elif path.suffix == ".png":
-        with Image.open(path) as image:
-            yield from map(str, image.info.values())
+        try:
+            with Image.open(path) as image:
+                yield from map(str, image.info.values())
+        except OSError as error:
+            raise UserError(f"'{path}' is not a picture: draw it again") from error
     elif path.suffix == ".parquet":
         yield from _columns_of_words(path)
     elif path.suffix == ".onnx":
@@ -251,6 +314,9 @@ def _texts(path: Path) -> Iterator[str]:
             yield " ".join(
                 f"{value.tag} {value.tensor.string_val}" for value in event.summary.value
             )
+    elif path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            yield "\n".join(cell for row in csv.reader(file) for cell in row)
     else:
         yield path.read_text(encoding="utf-8", errors="replace")
 
@@ -301,8 +367,10 @@ def read_json(path: Path) -> dict:
 
 
 def files_in(folder: Path) -> list[str]:
-    """The files of a folder at any depth, as sorted names with slashes."""
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    """The files of a folder at any depth, as sorted names with slashes; none that are `JUNK`."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    kept = (path for path in files if not any(fnmatch.fnmatch(path.name, junk) for junk in JUNK))
+    return sorted(path.relative_to(folder).as_posix() for path in kept)
 
 
 def belongs(name: str, patterns: tuple[str, ...]) -> bool:

@@ -103,7 +103,7 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
-        raise UserError("--dask needs Dask: pip install 'genreast[dask]'") from error
+        raise UserError("--dask needs Dask: pip install -e '.[dask]'") from error
     try:
         client = Client(address, timeout=PATIENCE)
         client.wait_for_workers(1, timeout=PATIENCE)

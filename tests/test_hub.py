@@ -16,9 +16,10 @@ from trained_model import GENRES, make_evaluation, make_model_dir
 
 from genreast.errors import UserError
 from genreast.hub import Destination, publish
-from genreast.staging import OWNED, stage_model
+from genreast.staging import OWNED, stage_model, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = "---\nlicense: mit\n---\n\n# genre\n"
 PIPELINE = """
 import json, sys
 from transformers import pipeline
@@ -39,8 +40,7 @@ def evaluation(tmp_path_factory, model_dir) -> Path:
 
 @pytest.fixture
 def staged(tmp_path, model_dir) -> Path:
-    stage_model(model_dir, None, tmp_path / "staged")
-    (tmp_path / "staged" / "README.md").write_text("---\nlicense: mit\n---\n\n# genre\n")
+    stage_model(model_dir, None, tmp_path / "staged", lambda _: PAGE)
     return tmp_path / "staged"
 
 
@@ -125,13 +125,42 @@ def test_only_what_changed_is_sent_and_what_is_stale_goes(hub, api, genre, stage
     api.upload_file(repo_id="alice/genre", path_or_fileobj=b"by hand", path_in_repo="LICENSE")
     hub.calls.clear()
     (staged / "metrics.json").unlink()
-    (staged / "README.md").write_text("---\nlicense: mit\n---\n\n# better\n")
-    publish(staged, genre, api=api)
+    write_page(staged, PAGE + "\nbetter\n")
+    made = publish(staged, genre, api=api)
     files = hub.repo("alice/genre").at("main").files
     assert "metrics.json" not in files, "the scores of an older model would mislead"
     assert files["LICENSE"].content == b"by hand", "what others put there stays"
-    assert files["README.md"].content.endswith(b"# better\n")
+    assert b"\nbetter\n" in files["README.md"].content
+    assert any("metrics.json" in note for note in made.notes), "what goes is told"
     assert "lfs_put" not in hub.calls, "the weights were there already"
+
+
+def test_a_page_that_was_edited_on_the_hub_is_not_lost(hub, api, genre, staged):
+    publish(staged, genre, api=api)
+    edited = (staged / "README.md").read_bytes() + b"\nThanks to the band.\n"
+    api.upload_file(repo_id="alice/genre", path_or_fileobj=edited, path_in_repo="README.md")
+    api.upload_file(repo_id="alice/genre", path_or_fileobj=b"x", path_in_repo="figures/my/own.png")
+    (staged / "metrics.json").write_text("{}")
+    write_page(staged, PAGE + "\nnew scores\n")
+    with pytest.raises(UserError, match=r"was edited on the Hub.*Nothing was uploaded"):
+        publish(staged, genre, api=api)
+
+    def page() -> bytes:
+        return hub.repo("alice/genre").at("main").files["README.md"].content
+
+    assert page() == edited
+    publish(staged, replace(genre, edited_page="keep"), api=api)
+    assert page() == edited
+    assert {"metrics.json", "figures/my/own.png"} <= files_of(hub.repo("alice/genre").at("main"))
+    publish(staged, replace(genre, edited_page="replace"), api=api)
+    assert page() == (staged / "README.md").read_bytes()
+
+
+def test_a_repository_that_stays_private_says_so(hub, api, genre, staged):
+    publish(staged, replace(genre, private=True), api=api)
+    made = publish(staged, genre, api=api)
+    assert hub.repo("alice/genre").private
+    assert any("still private" in note for note in made.notes)
 
 
 def test_a_branch_is_made_and_main_stays(hub, api, genre, staged):
@@ -143,7 +172,7 @@ def test_a_branch_is_made_and_main_stays(hub, api, genre, staged):
 
 def test_a_pull_request_is_opened_once(hub, api, genre, staged):
     publish(staged, genre, api=api)
-    (staged / "README.md").write_text("---\nlicense: mit\n---\n\n# proposal\n")
+    write_page(staged, PAGE + "\nproposal\n")
     asked = replace(genre, create_pr=True)
     first = publish(staged, asked, api=api)
     second = publish(staged, asked, api=api)
@@ -158,7 +187,7 @@ def test_a_tag_names_the_commit_and_is_never_moved(hub, api, genre, staged):
     assert hub.repo("alice/genre").refs["refs/tags/v1.0"] == made.commit
     assert publish(staged, tagged, api=api).commit == made.commit
 
-    (staged / "README.md").write_text("---\nlicense: mit\n---\n\n# other\n")
+    write_page(staged, PAGE + "\nother\n")
     with pytest.raises(UserError, match=r"'v1\.0'.*names commit.*Nothing was uploaded"):
         publish(staged, tagged, api=api)
     assert hub.repo("alice/genre").at("main").oid == made.commit

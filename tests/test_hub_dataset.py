@@ -55,7 +55,7 @@ def test_what_is_loaded_from_the_hub_is_the_folder_sample_by_sample(
     staged = stage(dataset_dir, as_audiofolder=as_audiofolder)
     if not as_audiofolder:
         assert len(list((staged / "data").glob("train-*"))) > 1, "more than one shard"
-    scan(staged, hub_dataset.STAGED, owner="alice")
+    scan(staged, hub_dataset.STAGED, owners=["alice"])
     publish(staged, SONGS, api=api)
 
     command = [sys.executable, "-c", LOAD, "alice/songs", str(tmp_path / "loaded")]
@@ -87,6 +87,22 @@ def test_every_clip_s_bytes_lie_in_the_shards_as_they_are(dataset_dir):
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["label"]["names"] == ["rock", "jazz", "disco"]
     assert features["audio"]["_type"] == Audio.__name__
+
+
+def test_a_dataset_prepared_as_parquet_is_published_as_it_is(hub, api, sharded, tmp_path):
+    dataset_dir = Path(shutil.copytree(sharded, tmp_path / "processed"))
+    hub_dataset.check_dataset_dir(dataset_dir)
+    staged = stage(dataset_dir)
+    scan(staged, hub_dataset.STAGED)
+    publish(staged, SONGS, api=api)
+    files = hub.repo("alice/songs", "dataset").at("main").files
+    shards = {f"data/{path.name}" for path in (dataset_dir / "data").iterdir()}
+    assert shards == {name for name in files if name.startswith("data/")}
+    card = (staged / "README.md").read_text()
+    assert front_matter(card)["configs"][0]["data_files"][0]["path"] == "data/train-*"
+    assert "| rock | 7, 14 | 3, 6 |" in card
+    with pytest.raises(UserError, match="holds Parquet shards and no files"):
+        hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder=True)
 
 
 def test_the_card_says_rights_counts_and_how_to_load(dataset_dir):
@@ -146,7 +162,7 @@ def test_a_private_dataset_stays_private(hub, api, dataset_dir):
 
 def test_what_is_no_prepared_dataset_is_refused(dataset_dir, tmp_path):
     (tmp_path / "private.flac").write_bytes(b"not of this dataset")
-    with pytest.raises(UserError, match=r"has no train/metadata\.parquet"):
+    with pytest.raises(UserError, match=r"has neither train/metadata\.parquet nor"):
         hub_dataset.check_dataset_dir(tmp_path)
     clip = next((dataset_dir / "train").glob("*.flac"))
     clip.unlink()

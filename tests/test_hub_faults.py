@@ -29,8 +29,8 @@ GENRE = Destination("alice/genre", tag="v1.0", owned=OWNED)
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("staged") / "hub_staging"
-    stage_model(make_model_dir(folder.parent / "model"), None, folder)
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# genre\n")
+    page = "---\nlicense: mit\n---\n\n# genre\n"
+    stage_model(make_model_dir(folder.parent / "model"), None, folder, lambda _: page)
     return folder
 
 

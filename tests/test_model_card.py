@@ -24,7 +24,8 @@ EXPECTED = Path(__file__).with_name("expected_model_card.md")
 def staged(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("card")
     model_dir = make_model_dir(folder / "model")
-    stage_model(model_dir, make_evaluation(folder / "evaluation", model_dir), folder / "staged")
+    evaluation = make_evaluation(folder / "evaluation", model_dir)
+    stage_model(model_dir, evaluation, folder / "staged", lambda _: "")
     make_onnx_measurements(folder / "staged" / "onnx")
     return folder / "staged"
 
@@ -73,18 +74,23 @@ def test_the_code_on_the_card_runs(card, staged, tmp_path, monkeypatch, capsys):
     assert all(printed.count(genre) == 2 for genre in GENRES)
 
 
-def test_what_was_measured_in_training_is_told_and_nothing_is_guessed():
-    facts = ModelFacts("alice/genre", genres=GENRES, co2_grams=12.34)
-    card = render(facts, TEMPLATE)
-    assert "Training emitted 12.3 g of CO2, as measured." in card
-    assert ModelCard(card).data.co2_eq_emissions["emissions"] == 12.34
-
-
-def test_a_validation_split_is_not_passed_off_as_unseen():
+@pytest.mark.parametrize(
+    "split, same, words",
+    [
+        ("test", True, "the test split of [a/b](URL), which the training did not see."),
+        ("validation", True, "the validation split of [a/b](URL), which also picked the best che"),
+        ("train", True, "the train split of [a/b](URL), on which it was trained."),
+        ("test", None, "the test split of [a/b](URL)."),
+        ("test", False, "the test split of another dataset than the training's."),
+    ],
+)
+def test_only_what_training_did_not_see_is_called_unseen(split, same, words):
     scores = {"song": {"accuracy": 0.5, "count": 4, "per_class": {}}}
-    facts = ModelFacts("alice/genre", genres=GENRES, split="validation", metrics=scores)
+    facts = ModelFacts(
+        "alice/genre", None, "a/b", GENRES, split=split, same_dataset=same, metrics=scores
+    )
     card = render(facts, TEMPLATE)
-    assert "Measured on the validation split, which also picked the best checkpoint." in card
+    assert f"Measured on {words.replace('URL', 'https://huggingface.co/datasets/a/b')}" in card
 
 
 def test_a_licence_that_the_hub_does_not_know_is_refused():

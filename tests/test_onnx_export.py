@@ -22,7 +22,7 @@ from genreast.staging import files_in, scan, stage_model
 
 ROOT = Path(__file__).resolve().parent.parent
 for package in onnx_export.PACKAGES:
-    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'genreast[onnx]'")
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[onnx]'")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_on_real_music_float32_agrees(exported, shared_audio):
 
 
 def test_what_is_measured_is_on_the_card(exported, tmp_path):
-    stage_model(exported, None, tmp_path / "staged", with_onnx=True)
+    stage_model(exported, None, tmp_path / "staged", lambda _: "", with_onnx=True)
     facts = read_facts(tmp_path / "staged", "alice/genre")
     assert facts.onnx["clips"] == 0 and facts.onnx["compared"] == 1, "one made sound"
     rows = {row["file"]: row for row in facts.onnx["files"]}
@@ -100,7 +100,7 @@ def test_what_is_measured_is_on_the_card(exported, tmp_path):
 
 
 def test_nothing_of_this_machine_is_in_the_files(exported, tmp_path):
-    stage_model(exported, None, tmp_path / "staged", with_onnx=True)
+    stage_model(exported, None, tmp_path / "staged", lambda _: "", with_onnx=True)
     scan(tmp_path / "staged", user="alice")
     import onnx
 
@@ -147,7 +147,7 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
 
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(onnx_export, "PACKAGES", ("onnx", "no_such_package"))
-    with pytest.raises(UserError, match=r"needs no_such_package: pip install 'genreast\[onnx\]'"):
+    with pytest.raises(UserError, match=r"needs no_such_package: pip install -e '.\[onnx\]'"):
         onnx_export.check_installed()
 
 

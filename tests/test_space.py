@@ -34,7 +34,7 @@ PAGE_DIR = ROOT / "examples" / "space"
 START_SECONDS = 120  # at most, on a busy machine
 needs_gradio = pytest.mark.skipif(
     importlib.util.find_spec("gradio") is None,
-    reason="gradio is not installed: pip install 'genreast[space]'",
+    reason="gradio is not installed: pip install -e '.[space]'",
 )
 needs_chromium = pytest.mark.skipif(
     not (space_browser.CHROMIUM and space_browser.DRIVER),

@@ -22,6 +22,10 @@ from genreast.staging import (
 )
 
 
+def page(folder: Path) -> str:
+    return f"# {len(files_in(folder))} files\n"
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     return make_model_dir(tmp_path_factory.mktemp("models") / "first")
@@ -36,13 +40,14 @@ def model_dir(trained, tmp_path) -> Path:
 @pytest.fixture
 def staged(trained, tmp_path) -> Path:
     evaluation = make_evaluation(tmp_path / "evaluation", trained)
-    stage_model(trained, evaluation, tmp_path / "staged")
+    stage_model(trained, evaluation, tmp_path / "staged", page)
     return tmp_path / "staged"
 
 
 def test_exactly_the_files_that_belong_are_staged(staged):
     events = next(name for name in files_in(staged) if "tfevents" in name)
     assert files_in(staged) == [
+        "README.md",
         "config.json",
         "figures/confusion_matrix.png",
         "metrics.json",
@@ -73,7 +78,7 @@ def test_scalars_survive_and_texts_do_not(staged):
 
 
 def test_staging_again_replaces_what_an_earlier_staging_left(staged, trained):
-    stage_model(trained, None, staged)
+    stage_model(trained, None, staged, page)
     assert not (staged / "metrics.json").exists()
     assert not list(staged.parent.glob(".staging-*"))
 
@@ -81,7 +86,7 @@ def test_staging_again_replaces_what_an_earlier_staging_left(staged, trained):
 def test_staging_inside_the_model_folder_does_not_feed_on_itself(model_dir):
     names = []
     for _ in range(2):
-        stage_model(model_dir, None, model_dir / "hub_staging")
+        stage_model(model_dir, None, model_dir / "hub_staging", page)
         names.append(files_in(model_dir / "hub_staging"))
     assert names[0] == names[1]
 
@@ -90,8 +95,38 @@ def test_a_folder_of_other_things_is_left_alone(trained, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.md").write_text("words")
     with pytest.raises(UserError, match=r"holds chapter\.md, which no staging made"):
-        stage_model(trained, None, tmp_path / "thesis")
+        stage_model(trained, None, tmp_path / "thesis", page)
     assert (tmp_path / "thesis" / "chapter.md").read_text() == "words"
+
+
+def test_another_model_s_folder_and_an_edited_page_are_left_alone(trained, staged, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copyfile(trained / "config.json", other / "config.json")
+    with pytest.raises(UserError, match=r"holds config\.json, which no staging made"):
+        stage_model(trained, None, other, page)
+    with (staged / "README.md").open("a") as file:
+        file.write("Thanks to the band.\n")
+    with pytest.raises(UserError, match=r"README\.md' was not made here, or edited since"):
+        stage_model(trained, None, staged, page)
+    assert (staged / "README.md").read_text().endswith("Thanks to the band.\n")
+
+
+def test_what_a_file_browser_leaves_is_neither_published_nor_in_the_way(trained, staged):
+    (staged / ".DS_Store").write_bytes(b"icons")
+    (staged / "figures" / "._confusion_matrix.png").write_bytes(b"fork")
+    scan(staged, user="alice")
+    stage_model(trained, None, staged, page)
+    assert not (staged / ".DS_Store").exists()
+
+
+def test_only_the_known_pictures_go_public(trained, tmp_path):
+    evaluation = make_evaluation(tmp_path / "evaluation", trained)
+    Image.new("RGB", (4, 4)).save(evaluation / "holiday photo.png")
+    (evaluation / "reliability.png").symlink_to(evaluation / "holiday photo.png")
+    stage_model(trained, evaluation, tmp_path / "staged", page)
+    pictures = [path.name for path in (tmp_path / "staged" / "figures").iterdir()]
+    assert pictures == ["confusion_matrix.png"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +161,8 @@ def test_the_scan_refuses_what_must_not_go_public(staged, text, found):
         "alice plays the piano",
         "| 1/2 | 3/4 |",
         "[a link](figures/a.png) <br/> </table>",
+        "pop/Wham!/Fantastic/Song 1.mp3",
+        "pop/Guns n'/Roses/Song 1.mp3",
     ],
 )
 def test_the_scan_lets_ordinary_words_pass(staged, text):
@@ -136,19 +173,23 @@ def test_the_scan_lets_ordinary_words_pass(staged, text):
 
 def test_the_owner_of_the_repository_may_be_named(staged):
     (staged / "README.md").write_text('pipeline(model="alice/genre/x"), by user alice')
-    scan(staged, user="alice", owner="alice")
+    scan(staged, user="alice", owners=["alice"])
 
 
 def test_the_scan_reads_pictures_weights_and_foreign_files(staged):
     words = PngImagePlugin.PngInfo()
     words.add_text("Source", "/home/alice/plot.py", zip=True)
-    Image.new("RGB", (4, 4)).save(staged / "figures" / "late.png", pnginfo=words)
+    Image.new("RGB", (4, 4)).save(staged / "figures" / "timeline.png", pnginfo=words)
     (staged / "training_args.bin").write_bytes(b"pickle")
+    (staged / "figures" / "reliability.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"reliability\.png' is not a picture"):
+        scan(staged, user="alice")
+    (staged / "figures" / "reliability.png").unlink()
     (staged / "figures" / "deep").mkdir()
     (staged / "figures" / "deep" / "x.png").write_bytes(b"")
     with pytest.raises(UserError) as refusal:
         scan(staged, user="alice")
-    assert "figures/late.png holds the absolute path /home/alice/plot.py" in str(refusal.value)
+    assert "figures/timeline.png holds the absolute path /home/alice/plot.py" in str(refusal.value)
     assert "training_args.bin does not belong" in str(refusal.value)
     assert "figures/deep/x.png does not belong" in str(refusal.value)
 

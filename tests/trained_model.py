@@ -42,6 +42,7 @@ def make_model_dir(folder: Path, seed: int = 0) -> Path:
         "base_model": "MIT/ast-finetuned-audioset-10-10-0.4593",
         "dataset": {
             "name": "data/processed",
+            "fingerprint": "5094",
             "splits": {split: {"songs": counts} for split, counts in songs.items()},
             "preparation": {"group_by": "artist", "seed": 7, "duplicates": 2},
         },
@@ -73,6 +74,7 @@ def make_evaluation(folder: Path, model_dir: Path) -> Path:
     metrics = evaluate_clips(logits, labels, songs, GENRES)
     metrics["split"] = "test"
     metrics["dataset"] = os.path.abspath("data/processed")
+    metrics["dataset_fingerprint"] = "5094"
     metrics["model_fingerprint"] = fingerprint(model_dir)
     metrics["confidence_intervals"] = {"song": {"accuracy": [0.839, 1.0]}}
     folder.mkdir(parents=True)

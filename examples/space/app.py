@@ -2,7 +2,7 @@
 
     python examples/space/app.py --model models/demo
 
-Needs `pip install 'genreast[space]'`. On the Hub this file is a Space's app; which model it shows
+Needs `pip install -e '.[space]'`. On the Hub this file is a Space's app; which model it shows
 stands in the README.md beside it, under `models`.
 """
 # ruff: noqa: E402
@@ -16,7 +16,7 @@ from pathlib import Path
 try:
     import gradio as gr
 except ImportError:
-    sys.exit("error: Gradio is missing: pip install 'genreast[space]'")
+    sys.exit("error: Gradio is missing: pip install -e '.[space]'")
 from huggingface_hub import metadata_load
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
