@@ -29,7 +29,7 @@ from benchmarks.real_datasets import FOLDS, esc10_fold, waivops
 from genreast.audiofolder import label_names, load_splits
 from genreast.batches import ClipDataset
 from genreast.config import parse
-from genreast.fine_tune import dataset_statistics, quiet_libraries, start_model
+from genreast.fine_tune import normalisation, quiet_libraries, start_model
 from genreast.metrics import evaluate_clips
 from genreast.model import feature_extractor, from_scratch, set_labels
 from genreast.recipe import TrainArguments
@@ -178,14 +178,23 @@ def train_ours(dataset: Path, size: str, seed: int, steps: int, callback: Traine
     names = label_names(splits)
     with tempfile.TemporaryDirectory() as output:
         words = [str(CONFIG), "--from_scratch", size, "--max_steps", str(steps)]
-        words += ["--seed", str(seed), "--output_dir", output, "--report_to", "none"]
+        words += [
+            "--dataset",
+            str(dataset),
+            "--seed",
+            str(seed),
+            "--output_dir",
+            output,
+            "--report_to",
+            "none",
+        ]
         words += ["--eval_strategy", "no", "--save_strategy", "no", "--disable_tqdm", "true"]
         words += ["--load_best_model_at_end", "false", "--logging_steps", str(steps)]
         args = parse(TrainArguments, argv=words)
         torch.manual_seed(seed)
         train, test = ClipDataset(splits["train"]), ClipDataset(splits["test"])
         model, _ = start_model(args, names, train.longest_seconds())
-        extractor = feature_extractor(model.config, *dataset_statistics(str(dataset)))
+        extractor = feature_extractor(model.config, *normalisation(args))
         trainer = GenreTrainer(model, args, train, test, extractor, callbacks=[callback])
         trainer.train()
 

@@ -114,7 +114,10 @@ def label_names(splits: DatasetDict) -> list[str]:
 def preparation(dataset: str | Path) -> dict:
     """How the dataset was made, from `preparation.json`; empty where that is not known."""
     path = Path(dataset) / PREPARATION_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"'{path}' is not JSON ({error}): prepare the dataset again") from error
 
 
 def fingerprint(splits: DatasetDict) -> str:
@@ -142,10 +145,21 @@ def clip_names(split: Dataset) -> list[str]:
 def is_prepared(folder: Path) -> bool:
     """Whether a folder is an audiofolder made here."""
     tables = [folder / split / METADATA_FILE for split in SPLITS]
-    return any(
-        table.is_file() and {"song_id", "label"} <= set(pq.read_schema(table).names)
-        for table in tables
-    )
+    try:
+        names = [set(pq.read_schema(table).names) for table in tables if table.is_file()]
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"a {METADATA_FILE} of '{folder}' cannot be read ({str(error).strip()}): prepare the"
+            " dataset again"
+        ) from error
+    return any({"song_id", "label"} <= found for found in names)
+
+
+def is_foreign(dataset: str) -> bool:
+    """Whether a dataset is a folder of sounds here that was not prepared here."""
+    folder = Path(dataset)
+    shards = any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet"))
+    return folder.is_dir() and not shards and not is_prepared(folder)
 
 
 def _read_split(folder: Path) -> Dataset:
@@ -187,11 +201,33 @@ def _rename(split: Dataset, ours: dict[str, str]) -> Dataset:
             if theirs != name and name in split.column_names:
                 split = split.remove_columns(name)
             split = split.rename_column(theirs, name) if theirs != name else split
-    return split.cast_column("audio", Audio(decode=False))
+    try:
+        return split.cast_column("audio", Audio(decode=False))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
+        column = next(theirs for theirs, name in ours.items() if name == "audio")
+        raise UserError(
+            f"column {column} holds {split.features['audio']}, no sound; name another one with"
+            " --audio_column"
+        ) from error
 
 
 def _with_class_labels(splits: DatasetDict) -> DatasetDict:
-    """Labels that are text or numbers made a ClassLabel, one and the same for all splits."""
+    """Labels that are text or numbers made a ClassLabel, one and the same for all splits.
+
+    Raises UserError where a row has no label, or more than one.
+    """
+    for name, split in splits.items():
+        labels = split.data.column("label")
+        if labels.null_count:
+            raise UserError(
+                f"{labels.null_count} of {len(split)} rows of the {name} split have no label:"
+                " leave them out, or label them"
+            )
+        if not isinstance(split.features["label"], ClassLabel | Value):
+            raise UserError(
+                f"the label of a row of the {name} split is {split.features['label']};"
+                " expected one genre, as text or a number"
+            )
     if all(isinstance(split.features["label"], ClassLabel) for split in splits.values()):
         return splits
     names = sorted({str(label) for split in splits.values() for label in split.unique("label")})

@@ -51,9 +51,11 @@ def decode_clip(source: dict[str, Any], label: int, index: int) -> dict[str, Any
     try:
         # Held as the decoder leaves them, the clips of many batches scatter over the heap, which
         # then grows by a third of a megabyte a clip for as long as a worker lives.
+        if source is None:
+            raise AudioError("there is no sound in it")
         waveform = load_audio(source["bytes"] or source["path"]).copy()
     except AudioError as error:
-        name = source["path"] or f"row {index}"
+        name = (source or {}).get("path") or f"row {index}"
         raise UserError(f"clip '{name}' of the dataset cannot be read: {error}") from error
     return {"waveform": waveform, "label": label, "index": index}
 

@@ -11,9 +11,10 @@ import difflib
 import inspect
 import json
 import sys
+import types
 from dataclasses import field
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers.hf_argparser import HfArgumentParser
@@ -168,12 +169,24 @@ def _apply_config(parser: SettingsParser, settings: type, path: Path) -> None:
     """Make a config's values the parser's defaults, each read as its flag would be."""
     content = read_yaml(path)
     fields = {f.name: f for f in dataclasses.fields(settings) if f.init}
+    hints = get_type_hints(settings)
     for key, value in content.items():
         if key not in fields:
             raise UserError(f"config '{path}': {_unknown(str(key), list(fields), 'key')}")
+        kinds = _kinds(hints[key])
         if value is None:
+            if type(None) not in kinds and fields[key].default is not None:
+                raise UserError(
+                    f"config '{path}': {key} is empty; give it a value, or leave it out"
+                )
             parser.set_defaults(**{key: None})
             continue
+        if isinstance(value, list) and list not in kinds:
+            raise UserError(f"config '{path}': {key} holds a list; expected one value")
+        if value == [] or value == [None]:
+            raise UserError(f"config '{path}': {key} is an empty list; name a value, or none")
+        if value is False and bool not in kinds:
+            value = "no"  # YAML's own reading of an unquoted no
         if "positional" in fields[key].metadata:
             parser.set_defaults(**{key: value})
             continue
@@ -185,6 +198,12 @@ def _apply_config(parser: SettingsParser, settings: type, path: Path) -> None:
             reason = reason.removeprefix(f"argument --{key}: ").removesuffix("; see --help")
             raise UserError(f"config '{path}': {key}: {reason}") from error
         parser.set_defaults(**{key: getattr(parsed, key)})
+
+
+def _kinds(hint: Any) -> list[type]:
+    """The types that a hint allows: `int | None` → int and NoneType."""
+    union = get_origin(hint) in (Union, types.UnionType)
+    return [get_origin(kind) or kind for kind in (get_args(hint) if union else [hint])]
 
 
 def own_settings(settings: Any) -> dict[str, Any]:

@@ -8,12 +8,20 @@ from pathlib import Path
 
 import torch
 from datasets import DatasetDict
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
 from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
-from genreast.audiofolder import fingerprint, label_names, load_splits, preparation
+from genreast.audiofolder import (
+    fingerprint,
+    is_foreign,
+    label_names,
+    load_splits,
+    preparation,
+)
 from genreast.batches import ClipDataset
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
@@ -25,10 +33,10 @@ from genreast.recipe import TrainArguments
 from genreast.run_folder import (
     ResumeSettings,
     checkpoint_to_resume,
+    checkpoints_in,
     is_whole,
     output_folder,
     plain_faults,
-    step_of,
 )
 from genreast.shards import read_shards, with_sound
 from genreast.streaming import StreamedClips
@@ -42,14 +50,24 @@ def fine_tune(args: TrainArguments) -> None:
     with output_folder(args), plain_faults(args):
         set_seed(args.seed)
         dataset, splits, train_clips, eval_clips = read_dataset(args)
+        about_dataset = {
+            "fingerprint": fingerprint(dataset),
+            "fingerprint_as_trained": fingerprint(splits),
+            "preparation": preparation(args.dataset),
+        }
+        batch = args.train_batch_size * args.world_size
+        if args.dataloader_drop_last and len(train_clips) < batch:
+            raise UserError(
+                f"--dataloader_drop_last drops all {len(train_clips)} clips of the train split: a "
+                f"batch takes {batch}; lower --per_device_train_batch_size, or leave it out"
+            )
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
-        extractor = models.feature_extractor(model.config, *dataset_statistics(args.dataset))
+        extractor = models.feature_extractor(model.config, *normalisation(args))
         callbacks = [ProgressTable(), ResumeSettings(), *early_stopping(args)]
         window_seconds = models.window_samples(model.config) / SAMPLING_RATE
-        trainer_class = (
-            ProbeTrainer if can_probe(args, train_clips, window_seconds) else GenreTrainer
-        )
+        probe = can_probe(args, train_clips, eval_clips, window_seconds)
+        trainer_class = ProbeTrainer if probe else GenreTrainer
         trainer = trainer_class(
             model, args, train_clips, eval_clips, extractor, callbacks=callbacks
         )
@@ -63,12 +81,7 @@ def fine_tune(args: TrainArguments) -> None:
         metrics = best_metrics(trainer, args)
         weights = trainer.gathered_weights()
         if trainer.is_world_process_zero():
-            about = {
-                "fingerprint": fingerprint(dataset),
-                "fingerprint_as_trained": fingerprint(splits),
-                "preparation": preparation(args.dataset),
-            }
-            record = training_config(args, trainer, splits, about)
+            record = training_config(args, trainer, splits, about_dataset)
             metrics = {**result.metrics, **metrics}
             save(trainer, Path(args.output_dir), record, metrics, history, weights)
             report(args, metrics, "test" if "test" in splits else "validation")
@@ -120,6 +133,10 @@ def check_splits(splits: DatasetDict, dataset: str) -> None:
                 f"{', '.join(f'{key} ({len(value)})' for key, value in splits.items())}"
             )
     names = label_names(splits)
+    if len(names) < 2:
+        raise UserError(
+            f"dataset '{dataset}' has one genre, {names[0]}; telling genres apart takes two or more"
+        )
     present = set(splits["train"]["label"])
     missing = [name for label, name in enumerate(names) if label not in present]
     if missing:
@@ -150,13 +167,18 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     models.set_window(model.config, clip_seconds)
     if args.freeze == "body":
         models.freeze_body(model)
+    if is_foreign(args.dataset):
+        notes.append(
+            f"dataset     '{args.dataset}' was not made by prepare_dataset.py, which looks"
+        )
+        notes.append("            for copies, cuts long songs and keeps artists out of two splits")
     return model, notes
 
 
 def pretrained(args: TrainArguments):
     """The model a run starts from: a Hub id, a model folder, or an original `.pth` file."""
     source = args.model_name_or_path
-    if not source.endswith((".pth", ".pt")):
+    if not is_pth(source):
         return models.from_pretrained(source, args.attn_implementation)
     if not args.pth_labels:
         raise UserError(
@@ -167,17 +189,47 @@ def pretrained(args: TrainArguments):
         labels = Path(args.pth_labels).read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise UserError(f"--pth_labels '{args.pth_labels}': {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"--pth_labels '{args.pth_labels}' is not UTF-8 text: {error}") from error
     labels = [label.strip() for label in labels if label.strip()]
     return models.from_pth(Path(source), labels, args.attn_implementation)
 
 
-def dataset_statistics(dataset: str) -> tuple[float, float]:
-    """Mean and std of the train split's log-mel, or AudioSet's where the dataset has none."""
-    path = Path(dataset) / STATS_FILE
-    if not path.is_file():
-        return models.AUDIOSET_MEAN, models.AUDIOSET_STD
-    stats = json.loads(path.read_text())
-    return stats["mean"], stats["std"]
+def is_pth(source: str) -> bool:
+    """Whether a start is an original GenreAST file of weights."""
+    return source.endswith((".pth", ".pt"))
+
+
+def normalisation(args: TrainArguments) -> tuple[float, float]:
+    """Mean and std of log-mel: the train split's where the dataset states them, else those that
+    the start was trained with, else AudioSet's."""
+    path = statistics_file(args.dataset)
+    if path:
+        try:
+            stats = json.loads(path.read_text(encoding="utf-8"))
+            mean, std = float(stats["mean"]), float(stats["std"])
+            if not std > 0:
+                raise ValueError(f"std is {std}")
+            return mean, std
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"'{path}' does not give a mean and a std above 0 ({error}); prepare the dataset"
+                " again, or delete the file"
+            ) from error
+    if not args.from_scratch and not is_pth(args.model_name_or_path):
+        return models.statistics_of(args.model_name_or_path)
+    return models.AUDIOSET_MEAN, models.AUDIOSET_STD
+
+
+def statistics_file(dataset: str) -> Path | None:
+    """The dataset's statistics, in its folder or on the Hub, where it has them."""
+    if Path(dataset).is_dir():
+        path = Path(dataset) / STATS_FILE
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(dataset, STATS_FILE, repo_type="dataset"))
+    except EntryNotFoundError:
+        return None
 
 
 def early_stopping(args: TrainArguments) -> list[EarlyStoppingCallback]:
@@ -189,7 +241,7 @@ def early_stopping(args: TrainArguments) -> list[EarlyStoppingCallback]:
 def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float]:
     """Validation metrics of what will be published; averaged weights stay if they are better."""
     metrics = trainer.evaluate()
-    checkpoints = sorted(Path(args.output_dir).glob("checkpoint-*"), key=step_of)
+    checkpoints = checkpoints_in(Path(args.output_dir))
     last = [path for path in checkpoints if is_whole(path)][-args.average_checkpoints :]
     if args.average_checkpoints < 2 or len(last) < 2:
         return metrics

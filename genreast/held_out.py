@@ -1,8 +1,10 @@
 """A validation split for a dataset that has none: held out in training, found again afterwards."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from datasets import DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
@@ -13,16 +15,28 @@ RECORD_FILE = "training_config.yaml"
 
 
 def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
-    """Hold a tenth of train's groups out, by genre, where a dataset has no validation split."""
+    """Hold a tenth of train's groups out, by genre, where a dataset has no validation split.
+
+    A genre of one group stays in train.
+    """
     if "validation" in splits or "train" not in splits:
         return splits
     train = splits["train"]
     folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
-    try:
-        kept, held_out = next(folds.split(train["label"], train["label"], train["group"]))
-    except ValueError:
-        return splits  # too few songs: the check of the splits says so
-    parts = {"train": train.select(kept), "validation": train.select(held_out)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # it stays in train
+        try:
+            kept, held_out = next(folds.split(train["label"], train["label"], train["group"]))
+        except ValueError:
+            return splits  # too few songs: the check of the splits says so
+    labels, groups = np.asarray(train["label"]), np.asarray(train["group"])
+    lost = np.setdiff1d(labels[held_out], labels[kept])
+    needed = np.isin(groups, groups[np.isin(labels, lost)])
+    needed[kept] = True
+    parts = {
+        "train": train.select(np.flatnonzero(needed)),
+        "validation": train.select(np.flatnonzero(~needed)),
+    }
     return DatasetDict({**splits, **parts})
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from accelerate.commands.launch import launch_command, launch_command_parser
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
@@ -19,6 +20,8 @@ def main() -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         launch_command(launch_command_parser().parse_args())
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
     except subprocess.CalledProcessError as error:
         statuses = [error.returncode]
     except ChildFailedError as error:

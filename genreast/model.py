@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -116,16 +117,38 @@ def from_pretrained(
                 f"'{source}' is a {config.model_type} model; expected an Audio Spectrogram "
                 "Transformer (audio-spectrogram-transformer)"
             )
-        return ASTForAudioClassification.from_pretrained(
+        model, report = ASTForAudioClassification.from_pretrained(
             source,
             revision=revision,
             config=config,
             attn_implementation=attn_implementation,
             dtype=torch.float32,
             use_safetensors=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"model '{source}' cannot be loaded: {_first_line(error)}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+        misfit = "ignore_mismatched_sizes" in str(error)
+        cause = "its weights do not fit its config.json" if misfit else _first_line(error)
+        raise UserError(f"model '{source}' cannot be loaded: {cause}") from error
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("classifier."))
+    if missing:
+        raise UserError(
+            f"model '{source}' lacks {len(missing)} weights, such as '{missing[0]}': it is a part "
+            "of a model, as a linear probe's checkpoint is; start from the whole one"
+        )
+    return model
+
+
+def statistics_of(source: str) -> tuple[float, float]:
+    """Mean and std of log-mel that a Hub model or model folder was trained with.
+
+    AudioSet's where it does not say.
+    """
+    try:
+        extractor = ASTFeatureExtractor.from_pretrained(source)
+    except (OSError, ValueError):
+        return AUDIOSET_MEAN, AUDIOSET_STD
+    return extractor.mean, extractor.std
 
 
 def load_weights(model: nn.Module, folder: str | Path) -> None:
@@ -184,7 +207,9 @@ def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdp
             f"'{path}' holds more than tensors, and could run code: it was not loaded. Save it "
             "with torch.save(model.state_dict(), …)"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (EOFError, LookupError) as error:
+        raise UserError(f"'{path}' is not a file that torch.save wrote") from error
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read as a state dict: {_first_line(error)}") from error
     weights = _without_wrapper(weights) if isinstance(weights, dict) else {}
     head = weights.get("classifier.dense.weight")
@@ -192,7 +217,8 @@ def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdp
     if head is None or positions is None:
         raise UserError(
             f"'{path}' is no state dict of an ASTForAudioClassification: it has no "
-            "classifier.dense.weight and position embeddings"
+            "classifier.dense.weight and position embeddings. Save it with "
+            "torch.save(model.state_dict(), …)"
         )
     if len(label_names) != len(head):
         raise UserError(
@@ -212,9 +238,15 @@ def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdp
     with tempfile.TemporaryDirectory() as folder:
         save_file(weights, Path(folder) / "model.safetensors", {"format": "pt"})
         config.save_pretrained(folder)
-        model, report = ASTForAudioClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True
-        )
+        try:
+            model, report = ASTForAudioClassification.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True
+            )
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            raise UserError(
+                f"'{path}' does not fit an AST of 1024 frames and strides of 10, "
+                f"{head.shape[1]} wide, with heads of {HEAD_WIDTH}, as the original trained it"
+            ) from error
     left_out = sorted([*report["missing_keys"], *report["unexpected_keys"]])
     if left_out or report["mismatched_keys"]:
         raise UserError(

@@ -46,6 +46,8 @@ def save(
     for name in [*names, "train_metrics.json"]:
         os.replace(aside / name, folder / name)
     aside.rmdir()
+    # safetensors makes files that nobody else may read: whoever reads the others reads this one.
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
 
 
 def training_config(
@@ -92,7 +94,13 @@ def named(counts, names: list[str]) -> dict[str, int]:
 
 
 def portable(value):
-    """A setting as it may be published: a path outside the working folder keeps its name alone."""
+    """A setting as it may be published: a path outside the working folder keeps its name alone.
+
+    So does one behind the equals sign of `--flag=path`.
+    """
+    if isinstance(value, str) and value.startswith("--") and "=" in value:
+        flag, _, path = value.partition("=")
+        return f"{flag}={portable(path)}"
     if isinstance(value, str) and os.path.isabs(value):
         path = Path(value)
         inside = path.is_relative_to(Path.cwd())

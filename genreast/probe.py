@@ -21,8 +21,10 @@ from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
 
 
-def can_probe(args: TrainArguments, clips: ClipDataset, window_seconds: float) -> bool:
-    """Whether a clip sounds the same to the body in every epoch."""
+def can_probe(
+    args: TrainArguments, train_clips: ClipDataset, eval_clips: ClipDataset, window_seconds: float
+) -> bool:
+    """Whether a clip sounds the same to the body in every epoch, and is heard in one window."""
     augmented = (
         (args.mixup_alpha and args.mixup_probability)
         or args.mask_time_frames
@@ -33,7 +35,7 @@ def can_probe(args: TrainArguments, clips: ClipDataset, window_seconds: float) -
     )
     if args.freeze != "body" or augmented or args.streaming:
         return False
-    return clips.longest_seconds() <= window_seconds
+    return all(clips.longest_seconds() <= window_seconds for clips in (train_clips, eval_clips))
 
 
 class Head(nn.Module):

@@ -136,5 +136,6 @@ def learning_curves(history: list[dict], path: Path) -> None:
     scores.set(xlabel="epoch", ylabel="macro-F1", title="Validation macro-F1", ylim=(0, 1.02))
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     figure.savefig(path, dpi=120)

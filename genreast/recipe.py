@@ -4,6 +4,7 @@ The defaults are the recipe of `configs/finetune.yaml` in short; `configs/base.y
 out with their reasons, and a test holds the two equal.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,14 @@ from genreast.config import Faults, option
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = ("tiny", "small", "base")
 LOGGERS = ("tensorboard", "trackio", "wandb")
+REFUSED = {  # options of the Trainer that do harm or fail here, and why
+    "bf16_full_eval": "it would turn the published weights to bfloat16",
+    "fp16_full_eval": "it would turn the published weights to float16",
+    "batch_eval_metrics": "songs are judged over all of their clips",
+    "include_for_metrics": "the metrics need the logits alone",
+    "use_liger_kernel": "it has no kernels for this model",
+    "deepspeed": "shard with configs/accelerate/fsdp.yaml",
+}
 LOWER = ("log_loss", "ece")  # the lower, the better
 SCORES = (
     *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
@@ -86,7 +95,7 @@ class TrainArguments(TrainingArguments):
     )
 
     sampling_exponent: float = _imbalance(
-        0.0, "0 draws clips as they are, 1 draws every genre equally often"
+        0.0, "0 draws genres by their share (--count_by), 1 draws every genre equally often"
     )
     count_by: str = _imbalance("clip", "what a genre's share is counted in: clip or song")
     class_weights: str = _imbalance("none", "weights of the loss: none, inverse or effective")
@@ -113,7 +122,7 @@ class TrainArguments(TrainingArguments):
         0, "average the weights of the last N checkpoints, kept if better on validation"
     )
     early_stopping_patience: int = _optimisation(
-        0, "stop after N evaluations without a better song macro-F1; 0 never stops"
+        0, "stop after N evaluations without a better --metric_for_best_model; 0 never stops"
     )
     bf16: bool | None = _training(None, "bfloat16 autocast (default: where the device has it)")
 
@@ -130,7 +139,7 @@ class TrainArguments(TrainingArguments):
     label_smoothing_factor: float = _training(0.1, "label smoothing")
     eval_strategy: str = _training("epoch", "when to evaluate")
     save_strategy: str = _training("epoch", "when to save a checkpoint")
-    save_total_limit: int | None = _training(2, "checkpoints kept besides the best")
+    save_total_limit: int | None = _training(2, "checkpoints kept, the best one of them")
     load_best_model_at_end: bool = _training(True, "publish the best checkpoint, not the last")
     metric_for_best_model: str = _training("song_macro_f1", "what makes a checkpoint the best")
     greater_is_better: bool | None = _training(
@@ -151,7 +160,8 @@ class TrainArguments(TrainingArguments):
     def __post_init__(self):
         self._check()
         if self.average_checkpoints and self.save_total_limit is not None:
-            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints)
+            # The best is one of those kept, and need not be one of the last.
+            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
         # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.bf16 is None:
@@ -170,10 +180,9 @@ class TrainArguments(TrainingArguments):
 
         def at_least(name: str, least: float, most: float = float("inf")) -> None:
             value = getattr(self, name)
-            limit = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
-            faults.unless(
-                value is None or least <= value <= most, f"--{name} is {value}; expected {limit}"
-            )
+            limit = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:.10g}"
+            fits = value is None or (math.isfinite(value) and least <= value <= most)
+            faults.unless(fits, f"--{name} is {value}; expected {limit}")
 
         if self.from_scratch is not None:
             one_of("from_scratch", *SIZES)
@@ -190,10 +199,19 @@ class TrainArguments(TrainingArguments):
         at_least("effective_beta", 0, 0.999999)
         at_least("window_seconds", 1)
         at_least("learning_rate", 0, 1)
-        for name in ("num_train_epochs", "focal_gamma", "logit_adjustment", "mixup_alpha"):
+        at_least("mixup_alpha", 0, 100)
+        at_least("gain_db", 0, 60)
+        at_least("seed", 0, 2**32 - 1)
+        for name in ("num_train_epochs", "focal_gamma", "logit_adjustment"):
             at_least(name, 0)
-        for name in ("mask_time_frames", "mask_mel_bins", "gain_db", "average_checkpoints"):
+        for name in ("mask_time_frames", "mask_mel_bins", "average_checkpoints"):
             at_least(name, 0)
+        at_least("dataloader_num_workers", 0)
+        faults.unless(
+            self.num_train_epochs != 0 or self.max_steps > 0,
+            "--num_train_epochs is 0, which trains nothing; expected more",
+        )
+        faults.unless(str(self.output_dir or "").strip(), "--output_dir is empty; name a folder")
         for name in ("early_stopping_patience", "weight_decay", "warmup_steps"):
             at_least(name, 0)
         for name in ("time_stride", "frequency_stride", "per_device_train_batch_size"):
@@ -215,6 +233,12 @@ class TrainArguments(TrainingArguments):
                 not getattr(self, name) or getattr(self, needed) != "no",
                 f"--{name} is {getattr(self, name)} with --{needed} no; set that to epoch or steps",
             )
+        if self.load_best_model_at_end:
+            picked = "the best checkpoint is picked by it: set epoch, or steps for both of them, or"
+            picked += " --load_best_model_at_end false"
+            for name in ("eval_strategy", "save_strategy"):
+                value = str(getattr(getattr(self, name), "value", getattr(self, name)))
+                faults.unless(value != "no", f"--{name} is no; {picked}")
         self._check_best(faults)
         loggers = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
         for name in loggers:
@@ -230,6 +254,20 @@ class TrainArguments(TrainingArguments):
         faults.unless(
             not (self.streaming and self.dataloader_drop_last),
             "--dataloader_drop_last is true; --streaming hears every clip: leave it false",
+        )
+        for name, why in REFUSED.items():
+            faults.unless(
+                not getattr(self, name), f"--{name} is {getattr(self, name)}; leave it out: {why}"
+            )
+        faults.unless(
+            self.average_tokens_across_devices,
+            "--average_tokens_across_devices is false; leave it true: losses are divided by the"
+            " clips of all processes",
+        )
+        faults.unless(
+            not (self.average_checkpoints and self.save_only_model),
+            "--save_only_model is true; --average_checkpoints needs whole checkpoints: leave it"
+            " false",
         )
         faults.unless(
             not self.remove_unused_columns,

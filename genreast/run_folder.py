@@ -16,17 +16,20 @@ from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
+MODEL_FILES = ("config.json", "model.safetensors", "training_config.yaml")
 SETTINGS_FILE = "resume_settings.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 @contextmanager
 def output_folder(args: TrainArguments):
-    """Hold the output folder for this run alone; refuse one that holds a finished model."""
+    """Hold the output folder for this run alone; refuse one that holds a model."""
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_model(folder)
     if args.process_index > 0:
         yield
         return
@@ -37,21 +40,29 @@ def output_folder(args: TrainArguments):
             raise UserError(
                 f"another run is writing to '{folder}'; wait for it, or choose another --output_dir"
             ) from error
-        if (folder / "train_metrics.json").is_file():
-            raise UserError(
-                f"'{folder}' holds a finished model; choose another --output_dir, or move it away"
-            )
-        if any(folder.glob("checkpoint-*")) and not args.resume_from_checkpoint:
-            raise UserError(
-                f"'{folder}' holds checkpoints of an unfinished run; go on with "
-                "--resume_from_checkpoint last, or choose another --output_dir"
-            )
         try:
+            if checkpoints_in(folder) and not args.resume_from_checkpoint:
+                raise UserError(
+                    f"'{folder}' holds checkpoints of an unfinished run; go on with "
+                    "--resume_from_checkpoint last, or choose another --output_dir"
+                )
             yield
         finally:
             (folder / ".lock").unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()  # nothing came of the run
+
+
+def refuse_model(folder: Path) -> None:
+    """Refuse a folder that holds a model, of a run of this project or of anyone else."""
+    finished = (folder / "train_metrics.json").is_file()
+    # Beside checkpoints they are what a run that was killed as it ended had written so far.
+    others = any((folder / name).is_file() for name in MODEL_FILES)
+    if finished or (others and not checkpoints_in(folder)):
+        raise UserError(
+            f"'{folder}' holds a {'finished ' * finished}model; choose another --output_dir, or "
+            "move it away"
+        )
 
 
 def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
@@ -60,9 +71,9 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
     Raises UserError when it is cut short, or of another model than that of `config`.
     """
     wanted = args.resume_from_checkpoint
-    if not wanted or wanted == "false":
+    if not wanted or wanted.lower() == "false":
         return None
-    checkpoint = newest_whole(args) if wanted in ("last", "true") else Path(wanted)
+    checkpoint = newest_whole(args) if wanted.lower() in ("last", "true") else Path(wanted)
     if checkpoint is None:
         return None
     if not is_whole(checkpoint):
@@ -71,12 +82,27 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
         )
     check_same_model(checkpoint, config)
     check_same_settings(checkpoint, args)
+    tell_of_lost_best(checkpoint, args)
     return str(checkpoint)
+
+
+def tell_of_lost_best(checkpoint: Path, args: TrainArguments) -> None:
+    """Say so where the best checkpoint so far is gone: it can no longer be published."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    best = state.get("best_model_checkpoint")
+    gone = best and not Path(best).is_dir() and not (checkpoint.parent / Path(best).name).is_dir()
+    if gone and args.load_best_model_at_end and args.process_index == 0:
+        print(
+            f"the best checkpoint so far, '{Path(best).name}' ({args.metric_for_best_model} "
+            f"{state['best_metric']:.3f}), is gone: only a better one will be published in its "
+            "place, else the last",
+            file=sys.stderr,
+        )
 
 
 def newest_whole(args: TrainArguments) -> Path | None:
     """The last checkpoint of the run that was written to its end; tells of those passed over."""
-    found = sorted(Path(args.output_dir).glob("checkpoint-*"), key=step_of)
+    found = checkpoints_in(Path(args.output_dir))
     whole = [path for path in found if is_whole(path)]
     for path in found:
         if path not in whole and args.process_index == 0:
@@ -84,9 +110,15 @@ def newest_whole(args: TrainArguments) -> Path | None:
     return whole[-1] if whole else None
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a run, whole or not, by their step."""
+    steps = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    return sorted((path for path, step in steps.items() if step.isdigit()), key=step_of)
+
+
 def step_of(checkpoint: Path) -> int:
     """The step a checkpoint folder is named after."""
-    return int(checkpoint.name.split("-")[1])
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -201,6 +233,8 @@ def remedy_for(error: Exception, args: TrainArguments) -> str | None:
             f"'{place}' cannot be written to its end: the disk is full; make room, then go on from "
             "the last whole checkpoint with --resume_from_checkpoint last"
         )
+    if args.process_index > 0 and any(words in text for words in PEER_GONE):
+        return "another process of this run has stopped; its message says why"
     if "loaded state dict" in text:
         return (
             f"the optimizer of checkpoint '{args.resume_from_checkpoint}' does not fit; resume "

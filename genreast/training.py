@@ -65,8 +65,10 @@ class GenreTrainer(Trainer):
             train_clips.labels, train_clips.song_ids, len(self.genres), args.count_by
         )
         weights = class_weights(self.counts, args.class_weights, args.effective_beta)
+        # The adjustment is to how often the loss meets each genre, which sampling changes.
+        met = np.where(self.counts, self.counts ** (1.0 - args.sampling_exponent), 0)
         self.loss = ClassificationLoss(
-            args.loss, self.counts, weights, args.focal_gamma, args.logit_adjustment
+            args.loss, met, weights, args.focal_gamma, args.logit_adjustment
         )
         self._generator = torch.Generator()
         self._micro_step = (-1, 0)
@@ -81,7 +83,6 @@ class GenreTrainer(Trainer):
             **options,
         )
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
-        self.can_return_loss = True
         self.loss.to(args.device)
         last_layer.use(model)
         if args.bf16 and args.device.type == "cpu":
@@ -134,11 +135,14 @@ class GenreTrainer(Trainer):
         # DistributedDataParallel averages gradients over processes: undo it.
         loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
         if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss became {loss.item()} at step {self.state.global_step + 1}; lower "
-                f"--learning_rate (now {self.args.learning_rate:g}), or train in float32 with "
-                "--bf16 false. The last checkpoint is unharmed"
+            step = self.state.global_step + 1
+            remedy = (
+                f"lower --learning_rate (now {self.args.learning_rate:g}), or train in float32 "
+                "with --bf16 false. Checkpoints saved before are unharmed"
             )
+            if step == 1:
+                remedy = "nothing is learned yet: look at the start's weights and the augmentation"
+            raise UserError(f"the loss became {loss.item()} at step {step}; {remedy}")
         return (loss, outputs) if return_outputs else loss
 
     @torch.no_grad()
@@ -271,25 +275,24 @@ def parameter_groups(
 ) -> list[dict]:
     """Trainable parameters by layer and decay, for any torch optimizer.
 
-    The head learns at `learning_rate`, each layer below at `layer_decay` times the one above it
-    (Clark 2020; the AST fine-tuning recipes of BEATs and EAT use it). Norms, biases, position
+    The head and the last norm learn at `learning_rate`, each layer below at `layer_decay` times the
+    one above it (Clark 2020; BEiT, BEATs and EAT count so). Norms, biases, position
     embeddings and the two special tokens are not decayed.
     """
     names = [name for name, _ in model.named_parameters()]
-    depth = 1 + max((_layer_of(name) for name in names if ".layers." in name), default=0)
+    head = 1 + max((_layer_of(name) for name in names if ".layers." in name), default=0)
     groups: dict[tuple[int, bool], dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        layer = depth + 1 if "classifier" in name else min(_layer_of(name), depth)
-        if "audio_spectrogram_transformer.layernorm" in name:
-            layer = depth
+        above = "classifier" in name or "audio_spectrogram_transformer.layernorm" in name
+        layer = head if above else _layer_of(name)
         decayed = parameter.ndim > 1 and "embeddings.position" not in name and "token" not in name
         group = groups.setdefault(
             (layer, decayed),
             {
                 "params": [],
-                "lr": learning_rate * layer_decay ** (depth + 1 - layer),
+                "lr": learning_rate * layer_decay ** (head - layer),
                 "weight_decay": weight_decay if decayed else 0.0,
             },
         )

@@ -47,6 +47,8 @@ def test_positionals_may_stand_on_both_sides_of_flags():
         ("clip_seconds: fast", "clip_seconds: invalid float value: 'fast'"),
         ("- 1", "expected lines of 'key: value'"),
         ("a: [1", "is not YAML"),
+        ("seed:", "seed is empty; give it a value, or leave it out"),
+        ("seed: [1, 2]", "seed holds a list; expected one value"),
     ],
 )
 def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):

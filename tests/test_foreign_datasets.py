@@ -77,6 +77,27 @@ def test_labels_are_the_same_in_every_split():
     assert encoded["train"]["label"][:] == [1, 2, 1] and encoded["test"]["label"][:] == [2, 0]
 
 
+def test_a_row_without_a_label_is_no_genre_of_its_own(genre_dataset):
+    from genreast.audiofolder import _with_class_labels
+
+    rows = Dataset.from_dict({"label": ["b", None, "c"]})
+    with pytest.raises(UserError, match="1 of 3 rows of the train split have no label"):
+        _with_class_labels(DatasetDict(train=rows))
+    with pytest.raises(UserError, match="expected one genre"):
+        _with_class_labels(DatasetDict(train=Dataset.from_dict({"label": [["a"], ["b", "c"]]})))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_only_song_of_a_genre_stays_in_train(seed):
+    songs = [f"song {number}" for number in range(31)]
+    labels = [number % 3 for number in range(30)] + [3]
+    rows = Dataset.from_dict({"label": labels, "song_id": songs, "group": songs})
+    splits = with_validation(DatasetDict(train=rows), seed)
+    assert set(splits["train"]["label"]) == {0, 1, 2, 3}
+    assert not set(splits["train"]["group"]) & set(splits["validation"]["group"])
+    assert len(splits["validation"]) > 0
+
+
 def test_validation_is_held_out_by_song_and_genre(shards):
     splits = with_validation(load_splits(shards, *COLUMNS), seed=0)
     songs = {name: set(split["song_id"]) for name, split in splits.items()}

@@ -4,16 +4,19 @@ import json
 import os
 import pickle
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import run_training
-from safetensors.torch import load_file
-from transformers import ASTConfig, ASTForAudioClassification
+from safetensors.torch import load_file, save_file
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.errors import UserError
-from genreast.model import average_weights, from_pth
+from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.run_folder import step_of
+from genreast.training import parameter_groups
 
 NAMES = ["delta-blues", "disco", "jazz"]
 
@@ -76,6 +79,42 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"some\.pth"):
         from_pth(path, NAMES)
+
+
+def test_a_part_of_a_model_is_no_start(short_start, tmp_path):
+    start = Path(shutil.copytree(short_start, tmp_path / "part"))
+    weights = load_file(start / "model.safetensors")
+    name = next(name for name in weights if "layer.0" in name)
+    save_file({k: v for k, v in weights.items() if k != name}, start / "model.safetensors")
+    with pytest.raises(UserError, match="lacks 1 weights"):
+        from_pretrained(str(start))
+    (start / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        from_pretrained(str(start))
+
+
+def test_a_start_keeps_its_statistics_where_the_dataset_has_none(
+    genre_dataset, short_start, tmp_path
+):
+    start = Path(shutil.copytree(short_start, tmp_path / "start"))
+    ASTFeatureExtractor(max_length=160, mean=-5.5, std=3.25).save_pretrained(start)
+    run_training(start, genre_dataset, tmp_path / "model", "--max_steps", "1")
+    kept = ASTFeatureExtractor.from_pretrained(tmp_path / "model")
+    assert (kept.mean, kept.std) == (-5.5, 3.25)
+
+
+def test_a_layer_learns_more_slowly_than_the_one_above_it(short_start):
+    model = from_pretrained(str(short_start))
+    groups = parameter_groups(model, 1.0, 0.1, layer_decay=0.5)
+    rates = {id(one): group["lr"] for group in groups for one in group["params"]}
+    found = {name: rates[id(one)] for name, one in model.named_parameters()}
+    layers = model.config.num_hidden_layers
+    for name, rate in found.items():
+        if ".layers." in name:
+            below = layers - int(name.split(".layers.")[1].split(".")[0])
+        else:
+            below = layers + 1 if ".embeddings." in name else 0
+        assert rate == 0.5**below, name
 
 
 def test_averaged_weights_are_the_mean(tmp_path, short_start):

@@ -1,5 +1,6 @@
 """What goes wrong in training, made to happen: one message with the remedy, nothing lost."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from genreast import errors
 from genreast.errors import UserError, run
 from genreast.metrics import score
 from genreast.recipe import SCORES, TrainArguments
+from genreast.run_folder import step_of
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
@@ -107,6 +109,35 @@ def test_two_runs_do_not_share_a_folder(genre_dataset, short_start, tmp_path):
     with pytest.raises(UserError, match="another run is writing to"):
         run_training(short_start, genre_dataset, output)
     assert first.wait(120) == 0 and (output / "train_metrics.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "training_config.yaml"])
+def test_somebody_s_model_is_not_written_over(name, genre_dataset, short_start, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("mine")
+    with pytest.raises(UserError, match="holds a model; choose another --output_dir"):
+        run_training(short_start, genre_dataset, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name]
+    assert (tmp_path / "mine" / name).read_text() == "mine"
+
+
+def test_the_last_checkpoints_are_kept_beside_the_best(finished, tmp_path):
+    args = TrainArguments(output_dir=str(tmp_path), average_checkpoints=3)
+    assert args.save_total_limit == 4
+
+
+def test_a_best_checkpoint_that_is_gone_is_told(
+    finished, genre_dataset, short_start, tmp_path, capfd
+):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "train_metrics.json").unlink()
+    last = max(run.glob("checkpoint-*"), key=step_of)
+    state = json.loads((last / "trainer_state.json").read_text())
+    state["best_model_checkpoint"] = str(tmp_path / "run" / "checkpoint-1")
+    (last / "trainer_state.json").write_text(json.dumps(state))
+    words = [*FOUR_EPOCHS, "--resume_from_checkpoint", "last"]
+    run_training(short_start, genre_dataset, run, *words)
+    assert "the best checkpoint so far, 'checkpoint-1'" in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")
