@@ -35,7 +35,8 @@ def run(main: Callable[[], int | None]) -> None:
         _tell(str(error))
         status = 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print("stopped", file=sys.stderr)
         status = 130
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; Python would complain again at exit.

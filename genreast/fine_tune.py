@@ -168,10 +168,8 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     if args.freeze == "body":
         models.freeze_body(model)
     if is_foreign(args.dataset):
-        notes.append(
-            f"dataset     '{args.dataset}' was not made by prepare_dataset.py, which looks"
-        )
-        notes.append("            for copies, cuts long songs and keeps artists out of two splits")
+        notes.append("dataset     taken as it lies: prepare_dataset.py would cut whole songs, and")
+        notes.append("            keep copies of a song out of two splits")
     return model, notes
 
 
