@@ -9,7 +9,11 @@ from pathlib import Path
 import torch
 from datasets import DatasetDict
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -226,7 +230,7 @@ def statistics_file(dataset: str) -> Path | None:
         return path if path.is_file() else None
     try:
         return Path(hf_hub_download(dataset, STATS_FILE, repo_type="dataset"))
-    except EntryNotFoundError:
+    except (EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled):
         return None
 
 
