@@ -20,26 +20,27 @@ def main() -> int:
     if not args.dask:
         workers.start_server()
 
-    from genreast.preparation import cut_songs, describe, left_out, write_dataset
+    from genreast.preparation import cut_songs, describe, left_out, read_tables, write_dataset
     from genreast.songs import scan
     from genreast.work_folder import WorkFolder
 
     # 1. Find every file and the genres; take up what a stopped run left
     library = scan(args.raw_dir)
     with WorkFolder(args) as work:
-        if finished := work.open(args.update):
-            print(finished)
-            return 0
+        summary = work.open(args.update)
+        if summary is None:
+            tables = read_tables(library, work, args)
 
-        # 2. Decode each song once, in parallel: clips, statistics, fingerprint
-        records = cut_songs(library, work, args)
+            # 2. Decode each song once, in parallel: clips, statistics, fingerprint
+            records = cut_songs(library, work, args)
 
-        # 3. Find copies, group the songs, split by group
-        rows = describe(library, records, work, args)
+            # 3. Find copies, group the songs, split by group
+            rows = describe(library, records, tables, work, args)
 
-        # 4. Write the dataset aside, read it back, and give it its name
-        print(write_dataset(rows, records, library, work, args))
-    return 1 if args.strict and left_out(rows) else 0
+            # 4. Write the dataset aside, read it back, and give it its name
+            summary = write_dataset(rows, records, library, work, args)
+    print(summary)
+    return int(args.strict and left_out(work.output) > 0)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,12 @@ class PrepareArguments:
             known,
             f"--group_by is '{self.group_by}'; expected song, artist, album, folder or FILE.csv",
         )
+        raw, output = (Path(str(path)).resolve() for path in (self.raw_dir, self.output_dir))
+        faults.unless(
+            not (output.is_relative_to(raw) or raw.is_relative_to(output)),
+            f"--output_dir '{self.output_dir}' and RAW_DIR '{self.raw_dir}' lie in one another;"
+            " name a folder outside",
+        )
         faults.report()
 
 

@@ -7,6 +7,7 @@ from huggingface_hub import DatasetCardData
 
 from genreast.arguments import PrepareArguments
 from genreast.audiofolder import PREPARATION_FILE
+from genreast.pages import write_page
 from genreast.song_table import SongRow
 
 CARD = """---
@@ -34,6 +35,7 @@ never stands in two splits: here by {group_by}) and `start` (seconds into the so
 Splits are by group and stratified by genre (seed {seed}). `songs.csv` lists every file that was
 found, with its split or the reason it was left out. `feature_stats.json` holds the mean and
 standard deviation of the train split's log-mel features, where they were measured.
+
 """
 
 
@@ -55,7 +57,7 @@ def write_card(
         summary=summary,
         seed=args.seed,
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_page(folder, card)
 
 
 def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> None:

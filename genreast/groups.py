@@ -29,31 +29,51 @@ def group_key(path: str, tags: dict[str, str], group_by: str, table: dict[str, s
         if "album" not in tags:
             return None
         return f"album {_spelling(tags['album'])} / {_spelling(tags.get('albumartist', ''))}"
-    group = table.get(unicodedata.normalize("NFC", path))
+    group = table.get(normalised(path))
     return f"group {group}" if group else None
+
+
+def without_group(group_by: str) -> str:
+    """What is to be said of songs whose `group_key` is None, after their number."""
+    if group_by == "folder":
+        return "lie in no folder below their genre's"
+    if group_by.endswith(".csv"):
+        return f"have no group in '{group_by}'"
+    return f"name no {group_by} in their tags"
 
 
 def read_group_table(group_by: str) -> dict[str, str]:
     """Path → group from a CSV file with columns `path` (from the raw folder) and `group`.
 
-    Raises UserError when it cannot be read or lacks a column.
+    Raises UserError when it cannot be read, lacks a column, or gives one song two groups.
     """
     if not group_by.endswith(".csv"):
         return {}
+    table: dict[str, str] = {}
     try:
         with open(group_by, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, restval="")
             if not {"path", "group"} <= set(reader.fieldnames or ()):
                 raise UserError(
                     f"--group_by '{group_by}' has the columns {reader.fieldnames};"
-                    " expected 'path' (from RAW_DIR on) and 'group'"
+                    " expected 'path' (from RAW_DIR on) and 'group', with commas between"
                 )
-            return {
-                unicodedata.normalize("NFC", Path(row["path"]).as_posix()): row["group"]
-                for row in reader
-            }
-    except (OSError, UnicodeDecodeError) as error:
+            for row in reader:
+                path = normalised(Path(row["path"].strip()).as_posix())
+                group = row["group"].strip()
+                if table.setdefault(path, group) != group:
+                    raise UserError(
+                        f"--group_by '{group_by}' puts '{path}' in two groups, '{table[path]}' and"
+                        f" '{group}' (line {reader.line_num}); expected one"
+                    )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--group_by '{group_by}' cannot be read: {error}") from error
+    return table
+
+
+def normalised(path: str) -> str:
+    """A path in one Unicode form, as tables and file systems may not agree on."""
+    return unicodedata.normalize("NFC", path)
 
 
 def joined_groups(

@@ -22,7 +22,8 @@ from huggingface_hub.utils import get_token
 
 from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
-from genreast.staging import belongs, files_in, is_sealed
+from genreast.pages import is_sealed
+from genreast.staging import belongs, files_in
 
 RECENT_PULL_REQUESTS = 20  # looked through for one that already holds the same files
 BLANK_PAGES = (  # what the Hub itself puts below a new repository's metadata

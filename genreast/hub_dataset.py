@@ -20,7 +20,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError
 from genreast.licenses import check_license
-from genreast.staging import fill_aside, write_page
+from genreast.pages import without_seal, write_page
+from genreast.staging import fill_aside
 
 SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.parquet"
@@ -173,7 +174,7 @@ def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: 
     readme = dataset_dir / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else "---\n{}\n---\n"
     try:
-        card = DatasetCard(text)
+        card = DatasetCard(without_seal(text))
     except (ValueError, yaml.YAMLError) as error:
         words = " ".join(str(error).split())
         raise UserError(f"the block at the top of '{readme}' is no YAML: {words}") from error

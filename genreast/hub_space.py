@@ -6,7 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import SpaceCard
 
-from genreast.staging import fill_aside, write_page
+from genreast.pages import write_page
+from genreast.staging import fill_aside
 
 PACKAGE = Path(__file__).parent
 PAGE = ("app.py", "requirements.txt", "packages.txt")

@@ -4,6 +4,7 @@ import errno
 import shutil
 import sys
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,15 +17,29 @@ from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.errors import UserError
 from genreast.fingerprint import Fingerprint
-from genreast.groups import group_key, joined_groups, read_group_table
+from genreast.groups import (
+    group_key,
+    joined_groups,
+    normalised,
+    read_group_table,
+    without_group,
+)
 from genreast.song_table import SPLITS, SongRow, read_songs, summary, write_songs
 from genreast.songs import Library
-from genreast.splits import Member, split_songs
+from genreast.splits import Member, check_enough, split_songs
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, default_workers, run_dask, run_local
 
 PATIENCE = 25.0  # seconds that the smallest file may take
 BYTES_A_SECOND = 1_000_000  # a larger file has a second more for each million bytes
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the user's files say of songs: path → group, and an earlier dataset's splits."""
+
+    groups: dict[str, str]
+    earlier: dict[str, str]  # identity → split
 
 
 def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dict[str, SongRecord]:
@@ -62,24 +77,44 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
     return records
 
 
+def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> Tables:
+    """Read what the user's tables say of songs, before the long work: they may hold mistakes.
+
+    Raises UserError when one cannot be used, or a genre has fewer songs than there are splits.
+    """
+    groups = read_group_table(args.group_by)
+    if unknown := groups.keys() - {normalised(song.path) for song in library.songs}:
+        print(
+            f"{len(unknown)} of {len(groups)} paths in '{args.group_by}' are no songs of RAW_DIR,"
+            f" such as '{min(unknown)}'",
+            file=sys.stderr,
+        )
+    _check_enough([song.genre for song in library.songs], library, args)
+    return Tables(groups, _earlier_splits(work, args))
+
+
 def describe(
-    library: Library, records: dict[str, SongRecord], work: WorkFolder, args: PrepareArguments
+    library: Library,
+    records: dict[str, SongRecord],
+    tables: Tables,
+    work: WorkFolder,
+    args: PrepareArguments,
 ) -> list[SongRow]:
     """What became of each file: used or why not, its group and its split."""
-    earlier = _earlier_splits(work, args)
+    earlier = tables.earlier
     rows = [_row(file, records) for file in library.files]
     used = [row for row in rows if row.status == "used"]
+    _check_enough([row.genre for row in used], library, args)
     links = []
     if args.duplicates == "group":
         used = _drop_equal(used, earlier)
         links = _link_near(used, work)
-    table = read_group_table(args.group_by)
-    keys = [group_key(row.path, records[row.song_id].tags, args.group_by, table) for row in used]
+    keys = [
+        group_key(row.path, records[row.song_id].tags, args.group_by, tables.groups) for row in used
+    ]
     if args.group_by != "song" and (alone := keys.count(None)):
-        print(
-            f"{alone} of {len(used)} songs name no {args.group_by}: each is its own group",
-            file=sys.stderr,
-        )
+        why = without_group(args.group_by)
+        print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
     groups = joined_groups([row.song_id for row in used], keys, links)
     for row, group in zip(used, groups, strict=True):
         row.group = group
@@ -93,6 +128,13 @@ def describe(
     for row in used:
         row.split = splits[row.group]
     return rows
+
+
+def _check_enough(genres: list[str], library: Library, args: PrepareArguments) -> None:
+    """Refuse genres that not even one song a group would bring into every split."""
+    songs = Counter(genres)
+    songs = {genre: songs[genre] for genre in library.genres}
+    check_enough(songs, args.val_fraction, args.test_fraction)
 
 
 def write_dataset(
@@ -185,9 +227,9 @@ def _link_near(used: list[SongRow], work: WorkFolder) -> list[tuple[int, int]]:
     return [(match.first, match.second) for match in matches]
 
 
-def left_out(rows: list[SongRow]) -> Counter:
-    """How many files were not used, by status."""
-    return Counter(row.status for row in rows if row.status != "used")
+def left_out(dataset: Path) -> int:
+    """How many files a dataset's `songs.csv` lists as not used."""
+    return sum(row["status"] != "used" for row in read_songs(dataset))
 
 
 def _full_disk(error: OSError, work: WorkFolder) -> UserError | None:

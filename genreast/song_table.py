@@ -38,16 +38,18 @@ def write_songs(rows: list[SongRow], folder: Path) -> None:
 
 
 def read_songs(folder: Path) -> list[dict[str, str]]:
-    """The rows of a dataset's `songs.csv`. Raises UserError when there is none."""
+    """The rows of a dataset's `songs.csv`. Raises UserError when there is none, or another one."""
     path = folder / SONGS_FILE
+    expected = "expected a dataset that prepare_dataset.py made"
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise UserError(
-            f"'{path}' cannot be read ({error.strerror}); expected a dataset that"
-            " prepare_dataset.py made"
-        ) from error
+            reader = csv.DictReader(file, restval="")
+            if missing := {field.name for field in fields(SongRow)} - set(reader.fieldnames or ()):
+                raise UserError(f"'{path}' has no column '{min(missing)}'; {expected}")
+            return list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        words = getattr(error, "strerror", None) or error
+        raise UserError(f"'{path}' cannot be read ({words}); {expected}") from error
 
 
 def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -> str:

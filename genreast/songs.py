@@ -4,6 +4,7 @@ A genre is a folder right under the raw folder, named `<genre>` or `<index>_<gen
 the label's place. Songs may lie at any depth below it.
 """
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -22,6 +23,7 @@ AUDIO_SUFFIXES = (
 # Words by which `datasets` takes a file or folder for a split (datasets issues #5021 and #8238).
 SPLIT_WORDS = "train training validation valid dev val test testing eval evaluation"
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS.split())})(?![a-z])")
+JUNK = (".DS_Store", "._*", "Thumbs.db", "desktop.ini")  # what looking into a folder leaves there
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,12 @@ def slug(name: str) -> str:
 def genre_folders(genres: list[str]) -> list[str]:
     """A folder name for each genre, unique even where only case or accents tell two apart."""
     slugs = [slug(genre) or "genre" for genre in genres]
-    return [
+    names = [
         name if slugs.count(name) == 1 else f"{name}-{label}" for label, name in enumerate(slugs)
     ]
+    if len(set(names)) < len(names):  # "a", "A" and "a-1"
+        names = [f"{name}-{label}" for label, name in enumerate(slugs)]
+    return names
 
 
 def scan(raw_dir: str | Path) -> Library:
@@ -81,7 +86,7 @@ def scan(raw_dir: str | Path) -> Library:
         what = "is a file" if root.exists() else "does not exist"
         raise UserError(f"RAW_DIR '{raw_dir}' {what}; expected a folder that holds one a genre")
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-    folders = [name for name in folders if not _is_hidden(name)]
+    folders = [name for name in folders if not is_hidden(name)]
     files = {name: _files_below(root, name) for name in folders}
     genres = _order_genres([name for name in folders if any(not f.status for f in files[name])])
     if len(genres) < 2:
@@ -97,7 +102,20 @@ def scan(raw_dir: str | Path) -> Library:
         for file in files[name]
     ]
     found += _files_outside(root, folders)
-    return Library(root, list(genres.values()), sorted(found, key=lambda file: file.path))
+    found = _told_apart(sorted(found, key=lambda file: file.path))
+    return Library(root, list(genres.values()), found)
+
+
+def _told_apart(files: list[SongFile]) -> list[SongFile]:
+    """Files whose names differ only in how Unicode spells them share an id: one of them is kept."""
+    paths: dict[str, str] = {}
+    result = []
+    for file in files:
+        if not file.status and (other := paths.setdefault(file.song_id, file.path)) != file.path:
+            reason = f"named as '{other}' is, in another Unicode form; rename one"
+            file = SongFile(file.path, file.genre, file.label, "unreadable", reason)
+        result.append(file)
+    return result
 
 
 def _order_genres(folders: list[str]) -> dict[str, str]:
@@ -165,7 +183,7 @@ def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool
 
 def _file(path: str, is_file: bool) -> SongFile:
     name = path.rsplit("/", 1)[-1]
-    if _is_hidden(name) or any(_is_hidden(part) for part in path.split("/")[1:]):
+    if is_hidden(name) or any(is_hidden(part) for part in path.split("/")[1:]):
         return SongFile(path, status="not_audio", reason="a hidden file")
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         suffix = Path(name).suffix
@@ -177,5 +195,11 @@ def _file(path: str, is_file: bool) -> SongFile:
     return SongFile(path)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is no one's song."""
     return name.startswith(".") or name == "__MACOSX"
+
+
+def is_junk(name: str) -> bool:
+    """Whether a system leaves files of this name in folders that people look into."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in JUNK)

@@ -39,7 +39,9 @@ def split_songs(
     groups: dict[str, Counter] = defaultdict(Counter)
     for song in songs:
         groups[song.group][song.genre] += 1
-    _check_enough(groups, len(shares) + 1)
+    check_enough(
+        Counter(g for genres in groups.values() for g in genres), val_fraction, test_fraction
+    )
     chosen = _keep(songs, earlier or {}, {*shares, "train"})
     library = _Library(groups, shares, Counter(song.genre for song in songs), chosen)
     order = sorted(groups, key=lambda group: _shuffled(seed, group))
@@ -127,6 +129,19 @@ class _Library:
         del free[group]
 
 
+def check_enough(groups: Mapping[str, int], val_fraction: float, test_fraction: float) -> None:
+    """Raises UserError for genres (genre → groups) with fewer groups than there are splits."""
+    splits = 1 + bool(val_fraction) + bool(test_fraction)
+    poor = {genre: number for genre, number in sorted(groups.items()) if number < splits}
+    if poor:
+        listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
+        raise UserError(
+            f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
+            " genre. Add songs, take the folder out, use a narrower --group_by, or set"
+            " --val_fraction 0 or --test_fraction 0"
+        )
+
+
 def _keep(songs: list[Member], earlier: Mapping[str, str], splits: set[str]) -> dict[str, str]:
     """The split that each group's songs had before; most of them decide where a new link joins
     groups that stood in two splits, for a leak is worse than a move."""
@@ -141,15 +156,3 @@ def _keep(songs: list[Member], earlier: Mapping[str, str], splits: set[str]) -> 
 
 def _shuffled(seed: int, group: str) -> str:
     return hashlib.sha256(f"{seed}\0{group}".encode(errors="surrogateescape")).hexdigest()
-
-
-def _check_enough(groups: Mapping[str, Counter], splits: int) -> None:
-    count = Counter(genre for genres in groups.values() for genre in genres)
-    poor = {genre: number for genre, number in sorted(count.items()) if number < splits}
-    if poor:
-        listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
-        raise UserError(
-            f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
-            " genre. Add songs, take the folder out, use a narrower --group_by, or set"
-            " --val_fraction 0 or --test_fraction 0"
-        )

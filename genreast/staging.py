@@ -7,7 +7,6 @@ must not go public. Nothing here touches the network.
 import csv
 import fnmatch
 import getpass
-import hashlib
 import json
 import re
 import shutil
@@ -22,6 +21,8 @@ from PIL import Image
 
 from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
+from genreast.pages import is_sealed, write_page
+from genreast.songs import is_junk
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FIGURES = {  # the pictures that go public, by file name without .png: what each shows
@@ -44,13 +45,11 @@ STAGED = (
 )
 # Files that an earlier run may have published, and that no longer describe the model once gone.
 OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md"))
-JUNK = (".DS_Store", "._*", "Thumbs.db", "desktop.ini")  # what looking into a folder leaves there
 
 ABSOLUTE_PATH = re.compile(
     r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
     r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b)"
 )
-SEAL = "<!-- made by GenreAST, sha256 {}: edit the page and this no longer fits -->\n"
 SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody
 SECRETS = {
     "a Hub token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
@@ -132,21 +131,6 @@ def stage_model(
         write_page(folder, page(folder))
 
     fill_aside(staging_dir, STAGED, fill)
-
-
-def write_page(folder: Path, text: str) -> None:
-    """Write README.md with a seal below: a hash of the text, which an edit breaks."""
-    (folder / "README.md").write_text(text + _seal(text), encoding="utf-8")
-
-
-def is_sealed(text: str) -> bool:
-    """Whether a README.md is as `write_page` wrote it."""
-    body, found, _ = text.partition(SEAL.split("{", 1)[0])
-    return bool(found) and text == body + _seal(body)
-
-
-def _seal(text: str) -> str:
-    return SEAL.format(hashlib.sha256(text.encode()).hexdigest())
 
 
 def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
@@ -367,9 +351,9 @@ def read_json(path: Path) -> dict:
 
 
 def files_in(folder: Path) -> list[str]:
-    """The files of a folder at any depth, as sorted names with slashes; none that are `JUNK`."""
+    """The files of a folder at any depth, as sorted names with slashes; none that are junk."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    kept = (path for path in files if not any(fnmatch.fnmatch(path.name, junk) for junk in JUNK))
+    kept = (path for path in files if not is_junk(path.name))
     return sorted(path.relative_to(folder).as_posix() for path in kept)
 
 

@@ -16,7 +16,8 @@ from trained_model import GENRES, make_evaluation, make_model_dir
 
 from genreast.errors import UserError
 from genreast.hub import Destination, publish
-from genreast.staging import OWNED, stage_model, write_page
+from genreast.pages import write_page
+from genreast.staging import OWNED, stage_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "---\nlicense: mit\n---\n\n# genre\n"

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # Each module imports only from those before it.
 ROOMS = """
-    errors allocator audio features config arguments
+    errors allocator audio features config arguments pages
     songs tags cuts fingerprint clips song_table audiofolder workers work_folder duplicates groups
     splits dataset_card assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe metrics attention
