@@ -4,7 +4,12 @@ from pathlib import Path
 
 import mutagen
 
-TAGS = ("artist", "albumartist", "album")
+# What containers call each: Vorbis and MP4, APE, ID3 in wav and aiff, ASF (wma).
+KEYS = {
+    "artist": ("artist", "TPE1", "Author"),
+    "albumartist": ("albumartist", "album artist", "TPE2", "WM/AlbumArtist"),
+    "album": ("album", "TALB", "WM/AlbumTitle"),
+}
 
 
 def read_tags(path: Path) -> dict[str, str]:
@@ -13,12 +18,17 @@ def read_tags(path: Path) -> dict[str, str]:
         tags = mutagen.File(path, easy=True)
     except Exception:  # a broken file: mutagen lets errors of many kinds through
         return {}
-    found = {}
-    for name in TAGS:
+    texts = {name: _first_text(tags, keys) for name, keys in KEYS.items()} if tags else {}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _first_text(tags: mutagen.FileType, keys: tuple[str, ...]) -> str:
+    for key in keys:
         try:
-            values = tags.get(name) if tags else None
+            values = tags.get(key)
         except (KeyError, ValueError):  # not a tag of this container
             continue
+        values = getattr(values, "text", values)  # an ID3 frame
         if values and str(values[0]).strip():
-            found[name] = str(values[0]).strip()
-    return found
+            return str(values[0]).strip()
+    return ""

@@ -1,6 +1,9 @@
 """Groups: from tags of any container, folders or a table, joined with recordings found twice."""
 
+import subprocess
+
 import mutagen
+import mutagen.id3
 import numpy as np
 import pytest
 import soundfile
@@ -18,6 +21,30 @@ def test_tags_are_read_from_any_container(tmp_path, suffix):
     tags["artist"], tags["album"] = "Björk", " Post "
     tags.save()
     assert read_tags(path) == {"artist": "Björk", "album": "Post"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "names"),
+    [
+        ("wav", ("TPE1", "TPE2", "TALB")),
+        ("aiff", ("TPE1", "TPE2", "TALB")),
+        ("wma", ("Author", "WM/AlbumArtist", "WM/AlbumTitle")),
+        ("wv", ("Artist", "Album Artist", "Album")),
+        ("m4a", ("\xa9ART", "aART", "\xa9alb")),
+    ],
+)
+def test_containers_have_their_own_names_for_tags(tmp_path, suffix, names):
+    path = tmp_path / f"song.{suffix}"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=440:d=0.2", str(path)]
+    subprocess.run(command, check=True)
+    file = mutagen.File(path)
+    if file.tags is None:
+        file.add_tags()
+    for name, text in zip(names, ("Björk", "Various", "Post"), strict=True):
+        frame = getattr(mutagen.id3, name, None)
+        file.tags[name] = frame(encoding=3, text=[text]) if frame else [text]
+    file.save()
+    assert read_tags(path) == {"artist": "Björk", "albumartist": "Various", "album": "Post"}
 
 
 def test_a_file_without_tags_has_none(tmp_path):
