@@ -42,78 +42,85 @@ def split_songs(
     check_enough(
         Counter(g for genres in groups.values() for g in genres), val_fraction, test_fraction
     )
-    chosen = _keep(songs, earlier or {}, {*shares, "train"})
-    library = _Library(groups, shares, Counter(song.genre for song in songs), chosen)
     order = sorted(groups, key=lambda group: _shuffled(seed, group))
+    library = _Library({group: groups[group] for group in order}, shares)
+    for group, split in _keep(songs, earlier or {}, {*shares, "train"}).items():
+        library.put(group, split)
     for genre in library.rarest_first():
-        free = dict.fromkeys(
-            group for group in order if genre in groups[group] and group not in chosen
-        )
         for split in shares:
-            library.fill(split, genre, free)
+            library.fill(split, genre)
     for group in order:
-        chosen.setdefault(group, "train")
-    library.repair(order)
-    return {group: chosen[group] for group in sorted(groups)}
+        if group not in library.chosen:
+            library.put(group, "train")
+    library.repair()
+    return {group: library.chosen[group] for group in sorted(groups)}
 
 
 class _Library:
     """How many songs of each genre each split holds, while groups are given out."""
 
-    def __init__(self, groups, shares, totals, chosen):
-        self.groups, self.totals, self.chosen = groups, totals, chosen
+    def __init__(self, groups: Mapping[str, Counter], shares: Mapping[str, float]):
+        """`groups` gives each group's songs by genre, in the order in which they are tried."""
+        self.groups = groups
+        self.groups_of: dict[str, list[str]] = defaultdict(list)
+        totals = Counter()
+        for group, genres in groups.items():
+            totals.update(genres)
+            for genre in genres:
+                self.groups_of[genre].append(group)
         self.ideal = {
             split: {genre: share * total for genre, total in totals.items()}
             for split, share in shares.items()
         }
+        self.held = {split: Counter() for split in (*shares, "train")}
+        self.chosen: dict[str, str] = {}
 
     def rarest_first(self) -> list[str]:
-        count = Counter(genre for genres in self.groups.values() for genre in genres)
-        return sorted(count, key=lambda genre: (count[genre], genre))
+        return sorted(self.groups_of, key=lambda genre: (len(self.groups_of[genre]), genre))
 
-    def held(self, split: str) -> Counter:
-        counts = Counter()
-        for group, where in self.chosen.items():
-            if where == split:
-                counts.update(self.groups[group])
-        return counts
+    def put(self, group: str, split: str) -> None:
+        """Give a group to a split, from where it may have been before."""
+        if group in self.chosen:
+            self.held[self.chosen[group]].subtract(self.groups[group])
+        self.chosen[group] = split
+        self.held[split].update(self.groups[group])
 
-    def fill(self, split: str, genre: str, free: dict[str, None]) -> None:
+    def fill(self, split: str, genre: str) -> None:
         """Take groups of a genre while each brings the split nearer to its ideal counts."""
-        held, ideal = self.held(split), self.ideal[split]
-        splits = [*self.ideal, "train"]
-        empty = sum(not self.held(other)[genre] for other in splits if other != split)
-        for group in list(free):
-            if len(free) <= empty and held[genre]:
+        held, ideal = self.held[split], self.ideal[split]
+        empty = sum(not counts[genre] for other, counts in self.held.items() if other != split)
+        free = [group for group in self.groups_of[genre] if group not in self.chosen]
+        left = len(free)
+        for group in free:
+            if left <= empty and held[genre]:
                 return
-            if len(free) > empty and self._gain(group, held, ideal) >= 0:
-                self._take(group, split, held, free)
+            if left > empty and self._gain(group, held, ideal) >= 0:
+                self.put(group, split)
+                left -= 1
+        free = [group for group in free if group not in self.chosen]
         if not held[genre] and free:
-            nearest = min(free, key=lambda group: -self._gain(group, held, ideal))
-            self._take(nearest, split, held, free)
+            self.put(min(free, key=lambda group: -self._gain(group, held, ideal)), split)
 
-    def repair(self, order: list[str]) -> None:
+    def repair(self) -> None:
         """Give every split a group of each genre where groups of many genres left one without.
 
         Raises UserError where no single move does it.
         """
-        splits = [*self.ideal, "train"]
         for genre in self.rarest_first():
-            for split in splits:
-                if self.held(split)[genre]:
+            for split, held in self.held.items():
+                if held[genre]:
                     continue
-                mine = [group for group in order if genre in self.groups[group]]
+                mine = self.groups_of[genre]
                 movable = [group for group in mine if self._can_leave(group)]
                 if not movable:
                     raise UserError(
                         f"genre '{genre}' cannot stand in the {split} split: its {len(mine)} groups"
                         " hold other genres' only songs there. Use a narrower --group_by"
                     )
-                smallest = min(movable, key=lambda group: sum(self.groups[group].values()))
-                self.chosen[smallest] = split
+                self.put(min(movable, key=lambda group: sum(self.groups[group].values())), split)
 
     def _can_leave(self, group: str) -> bool:
-        held = self.held(self.chosen[group])
+        held = self.held[self.chosen[group]]
         return all(held[genre] > count for genre, count in self.groups[group].items())
 
     def _gain(self, group: str, held: Counter, ideal: dict[str, float]) -> float:
@@ -122,11 +129,6 @@ class _Library:
             abs(held[genre] - ideal[genre]) - abs(held[genre] + count - ideal[genre])
             for genre, count in self.groups[group].items()
         )
-
-    def _take(self, group: str, split: str, held: Counter, free: dict[str, None]) -> None:
-        self.chosen[group] = split
-        held.update(self.groups[group])
-        del free[group]
 
 
 def check_enough(groups: Mapping[str, int], val_fraction: float, test_fraction: float) -> None:
