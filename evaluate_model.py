@@ -26,6 +26,8 @@ def main() -> int:
     from genreast.inference import GenreClassifier
 
     keep_freed_memory()
+    folder = Path(args.output_dir)
+    evaluation.check_folder(folder, args.model, args.dataset, args.split)
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
@@ -56,7 +58,6 @@ def main() -> int:
         )
 
     # Write
-    folder = Path(args.output_dir)
     evaluation.write(folder, metrics, clips, songs)
     shares = evaluation.training_shares(splits, classifier.labels)
     drawn = figures.draw_all(metrics, clips, songs, shares)

@@ -8,6 +8,7 @@ are named on standard error, the others go on, and the exit status is then 1.
 """
 
 import sys
+from pathlib import Path
 
 from genreast.arguments import PredictArguments
 from genreast.config import parse
@@ -28,20 +29,24 @@ def main() -> int:
     songs = answers.find_songs(args.songs)
     if args.timeline and len(songs) != 1:
         raise UserError(f"--timeline draws one song, but {len(songs)} are given")
+    for output in filter(None, (args.timeline, args.embeddings)):
+        Path(output).parent.mkdir(parents=True, exist_ok=True)  # refused before the long work
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
-    heard = []
+    answered = []
+    failed = 0
     if args.format == "csv":
         print(answers.csv_header(classifier.labels))
     # No bar for one song, nor (None) where standard error is no terminal.
     hide = len(songs) == 1 or None
     for prediction in tqdm(predictions, total=len(songs), unit="song", disable=hide):
         answers.show(prediction, args.format, args.top_k)
-        heard.append(prediction)
+        failed += bool(prediction.problem)
+        if not prediction.problem and (args.embeddings or args.timeline):
+            answered.append(prediction)
 
-    answered = [prediction for prediction in heard if not prediction.problem]
     if args.embeddings:
         answers.save_embeddings(args.embeddings, answered)
         print(f"embeddings: {args.embeddings}", file=sys.stderr)
@@ -50,7 +55,7 @@ def main() -> int:
 
         timeline.save(answered[0], args.timeline)
         print(f"timeline: {args.timeline}", file=sys.stderr)
-    return int(len(answered) < len(songs))
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

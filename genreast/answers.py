@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from genreast.errors import UserError
 from genreast.inference import SongPrediction
-from genreast.songs import AUDIO_SUFFIXES
+from genreast.songs import AUDIO_SUFFIXES, is_hidden
 
 BAR_WIDTH = 30  # characters of a probability of 1
 
 
 def find_songs(names: Iterable[str]) -> list[str]:
-    """Files as they are named, folders as the audio files at any depth in them, sorted.
+    """Files as they are named, folders as the audio files at any depth in them, sorted,
+    without hidden ones (`._x.mp3`).
 
     Raises UserError for a folder without one. A name that is not there is kept: reading it will
     say so, and the other songs go on.
@@ -32,7 +33,9 @@ def find_songs(names: Iterable[str]) -> list[str]:
         found = sorted(
             str(path)
             for path in Path(name).rglob("*")
-            if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+            if path.suffix.lower() in AUDIO_SUFFIXES
+            and path.is_file()
+            and not any(map(is_hidden, path.relative_to(name).parts))
         )
         if not found:
             raise UserError(f"folder '{name}' holds no audio file")

@@ -24,10 +24,12 @@ from genreast.audiofolder import clip_names
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.metrics import Pooling, evaluate_clips, pool_songs
+from genreast.songs import is_junk
 
 METRICS_FILE = "metrics.json"
 CLIPS_FILE = "predictions.csv"
 SONGS_FILE = "songs.csv"
+EVALUATED = ("model", "dataset", "split")  # what tells one evaluation from another
 
 
 @dataclass
@@ -48,6 +50,28 @@ class Scored:
     @property
     def probabilities(self) -> np.ndarray:
         return softmax(self.logits, axis=1)
+
+
+def check_folder(folder: Path, model: str, dataset: str, split: str) -> None:
+    """Raises UserError where writing to `folder` would replace anything but an earlier evaluation
+    of the same model on the same split."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output_dir '{folder}' is a file; name a folder")
+    if not folder.is_dir() or all(is_junk(entry.name) for entry in folder.iterdir()):
+        return
+    try:
+        there = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        earlier = [there[name] for name in EVALUATED]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(
+            f"--output_dir '{folder}' holds files, and no evaluation; name another folder"
+        ) from None
+    for name, before, now in zip(EVALUATED, earlier, (model, dataset, split), strict=True):
+        if Path(before).resolve() != Path(now).resolve():
+            raise UserError(
+                f"--output_dir '{folder}' holds an evaluation of {name} '{before}', not '{now}';"
+                " name another folder"
+            )
 
 
 def hear_split(

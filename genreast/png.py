@@ -5,12 +5,15 @@ import os
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 DPI = 150
 
 
 def to_bytes(figure: Figure, dpi: int = DPI) -> bytes:
-    """The figure as a PNG file's bytes."""
+    """The figure as a PNG file's bytes. Its texts are names: `A$AP` is no formula."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, format="png", bbox_inches="tight")
     return buffer.getvalue()

@@ -17,7 +17,8 @@ from genreast.inference import SongPrediction
 def save(prediction: SongPrediction, path: str) -> None:
     """Draw the timeline of a predicted song file into a PNG."""
     picture = log_mel_picture(stream_audio(prediction.song))
-    figure = draw(prediction, picture, title=Path(prediction.song).name)
+    name = Path(prediction.song).name.encode(errors="replace").decode()  # it need not be Unicode
+    figure = draw(prediction, picture, title=name)
     png.write(png.to_bytes(figure), path)
 
 
@@ -42,17 +43,12 @@ def draw(
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     colours = [*matplotlib.colormaps["tab10"].colors[: len(shown)], "0.8"]
     stacked = np.vstack([np.zeros(len(windows)), np.cumsum(layers, axis=0)])
-    for index, name in enumerate(names):
-        above.stairs(
-            stacked[index + 1],
-            edges,
-            baseline=stacked[index],
-            fill=True,
-            color=colours[index],
-            label=name,
-        )
+    areas = [
+        above.stairs(top, edges, baseline=bottom, fill=True, color=colour)
+        for bottom, top, colour in zip(stacked, stacked[1:], colours, strict=False)
+    ]
     above.set(ylim=(0, 1), ylabel="probability", title=title)
-    above.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    above.legend(areas, names, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     low, high = np.percentile(picture, [2, 99.8])
     below.imshow(
         picture,

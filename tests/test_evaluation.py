@@ -88,6 +88,28 @@ def test_the_files_of_an_evaluation_agree(evaluate_model, tiny_model, data, tmp_
     assert not list(out.glob("*.part"))
 
 
+def test_an_evaluation_replaces_its_like_alone(evaluate_model, tiny_model, data, tmp_path):
+    table = tmp_path / "data" / "songs.csv"
+    shutil.copytree(data, table.parent)
+    table.write_text("the dataset's own")
+    arguments = (tiny_model, "--dataset", table.parent, "--no-calibrate", "--output_dir")
+    status, _, told = evaluate_model(*arguments, table.parent)
+    assert status == 2 and "holds files, and no evaluation" in told
+    assert table.read_text() == "the dataset's own"
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert evaluate_model(*arguments, out)[0] == 0
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    for changed, words in (
+        ((other, *arguments[1:], out), f"of model '{tiny_model}', not '{other}'"),
+        ((*arguments, out, "--split", "validation"), "of split 'test', not 'validation'"),
+        ((*arguments, table), "is a file"),
+    ):
+        status, _, told = evaluate_model(*changed)
+        assert status == 2 and words in told
+
+
 def test_clip_accuracy_is_that_of_the_evaluator_over_the_pipeline(tiny_model, data):
     import evaluate
 

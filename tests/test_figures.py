@@ -1,9 +1,11 @@
 """Figures are drawn at any number of genres, and the page holds all it shows."""
 
+import io
 import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from genreast import evaluation, figures, png, report, timeline
@@ -132,3 +134,9 @@ def test_picture_of_sound_is_bounded_whatever_its_length():
     blocks = np.split(sound, [16_000 * 60])
     assert timeline.log_mel_picture(blocks, columns=500).shape == (128, 500)
     assert timeline.log_mel_picture([sound[:16_000]], columns=500).shape == (128, 10)
+
+
+def test_a_name_with_dollars_is_no_formula():
+    figure = Figure()
+    figure.subplots().set(title="A$AP – $100^{", xlabel="Ke$ha")
+    assert Image.open(io.BytesIO(png.to_bytes(figure))).format == "PNG"

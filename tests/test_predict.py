@@ -140,13 +140,15 @@ def test_a_name_that_is_no_unicode_is_heard_and_shown(
         (tmp_path / name).write_bytes(song_files["short"].read_bytes())
     except OSError:
         pytest.skip("this file system takes Unicode names only")
-    result = predict_song(tiny_model, tmp_path)
+    result = predict_song(tiny_model, tmp_path, "--timeline", tmp_path / "new" / "song.png")
     assert result.returncode == 0 and "caf" in result.stdout, result.stderr
+    assert Image.open(tmp_path / "new" / "song.png").width > 1000
 
 
 def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):
     (tmp_path / "b").mkdir()
-    for name in ("b/two.MP3", "one.flac", "notes.txt", "cover.jpg"):
+    (tmp_path / ".trash").mkdir()
+    for name in ("b/two.MP3", "one.flac", "notes.txt", "cover.jpg", "._one.flac", ".trash/3.wav"):
         (tmp_path / name).touch()
     found = find_songs(["absent.wav", str(tmp_path)])
     assert found == ["absent.wav", str(tmp_path / "b/two.MP3"), str(tmp_path / "one.flac")]
