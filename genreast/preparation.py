@@ -104,11 +104,11 @@ def describe(
     earlier = tables.earlier
     rows = [_row(file, records) for file in library.files]
     used = [row for row in rows if row.status == "used"]
-    _check_enough([row.genre for row in used], library, args)
     links = []
     if args.duplicates == "group":
         used = _drop_equal(used, earlier)
         links = _link_near(used, work)
+    _check_enough([row.genre for row in used], library, args)
     keys = [
         group_key(row.path, records[row.song_id].tags, args.group_by, tables.groups) for row in used
     ]

@@ -80,4 +80,14 @@ def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -
     near = sum(bool(row.matched_to) for row in rows if row.status == "used")
     if near:
         lines.append(f"near copies: {near} songs sound like another and share its split")
-    return "\n".join(lines)
+    genre_of = {row.path: row.genre for row in rows}
+    torn = {
+        tuple(sorted((row.path, row.matched_to)))
+        for row in rows
+        if row.matched_to and genre_of[row.matched_to] != row.genre
+    }
+    if torn:
+        one, other = min(torn)
+        lines.append(f"one sound in two genres: {len(torn)}, such as '{one}' and '{other}'")
+    # Names need not be Unicode; the page and the terminal are.
+    return "\n".join(lines).encode(errors="backslashreplace").decode()

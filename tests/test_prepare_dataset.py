@@ -82,6 +82,9 @@ def test_every_file_has_a_row_that_says_what_became_of_it(raw, prepared):
         "10_metal/silent.wav": "silent",
         "10_metal/click.wav": "too_short",
     }
+    assert "one sound in two genres: 1, such as '10_metal/artist 0/Song 0.wav' and" in (
+        prepared / "README.md"
+    ).read_text(encoding="utf-8")
     assert "0 bytes" in table["10_metal/zero.mp3"]["reason"]
     assert table["10_metal/nan.wav"]["status"] == "used"
 

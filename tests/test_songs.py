@@ -1,5 +1,6 @@
 """Scanning: genres in the user's order, every file listed, names that mislead no library."""
 
+import os
 import re
 
 import pytest
@@ -89,6 +90,15 @@ def test_of_two_unicode_spellings_of_one_name_one_is_kept(tree):
     assert len({song.song_id for song in library.songs}) == len(library.songs) == 2
     (other,) = (file for file in library.files if file.status)
     assert other.status == "unreadable" and "another Unicode form" in other.reason
+
+
+def test_a_genre_that_is_no_unicode_gets_a_name_that_is(tree):
+    name = os.fsdecode(b"0_caf\xe9")
+    try:
+        root = tree(f"{name}/a.mp3", "rock/a.mp3")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    assert scan(root).genres == ["caf\\xe9", "rock"]
 
 
 def test_folders_of_genres_differ_even_where_only_case_does():
