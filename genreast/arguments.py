@@ -1,11 +1,13 @@
 """The settings of each script but training, whose are in `recipe`: one checked dataclass each."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from genreast.audio import CLIP_SECONDS
 from genreast.config import Faults, option, positional
 
+LONGEST_CLIP = 3600  # seconds
 GROUPS_BY_NAME = ("song", "artist", "album", "folder")
 
 
@@ -76,7 +78,8 @@ class PrepareArguments:
             self.raw_dir, "RAW_DIR is missing: name the folder that holds one folder a genre"
         )
         faults.unless(
-            self.clip_seconds >= 1, f"--clip_seconds is {self.clip_seconds:g}; expected 1 or more"
+            1 <= self.clip_seconds <= LONGEST_CLIP,
+            f"--clip_seconds is {self.clip_seconds:g}; expected 1 to {LONGEST_CLIP}",
         )
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
@@ -87,7 +90,9 @@ class PrepareArguments:
         )
         for name in ("skip_start_seconds", "skip_end_seconds"):
             value = getattr(self, name)
-            faults.unless(value >= 0, f"--{name} is {value:g}; expected 0 or more seconds")
+            faults.unless(
+                0 <= value < math.inf, f"--{name} is {value:g}; expected 0 or more seconds"
+            )
         silence = self.max_silence_seconds
         faults.unless(
             silence is None or silence >= 0,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genreast.duplicates import connected
 from genreast.errors import UserError
+from genreast.songs import as_unicode
 
 COMPILATIONS = ("various artists", "various", "va", "v.a.")
 
@@ -18,7 +19,7 @@ def group_key(path: str, tags: dict[str, str], group_by: str, table: dict[str, s
     if group_by == "song":
         return None
     if group_by == "folder":
-        folder = path.rpartition("/")[0]
+        folder = as_unicode(path.rpartition("/")[0])
         return f"folder {folder}" if "/" in folder else None
     if group_by == "artist":
         artist = _spelling(tags.get("albumartist", ""))
@@ -95,4 +96,5 @@ def joined_groups(
 
 def _spelling(name: str) -> str:
     """A name without differences of case, spacing and Unicode form."""
+    name = name.encode(errors="replace").decode()  # broken tags hold halves of characters
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -132,14 +132,14 @@ def _order_genres(folders: list[str]) -> dict[str, str]:
     order += [name for name in folders if not indexed[name]]
     genres: dict[str, str] = {}
     for name in order:
-        genre = _unicode(indexed[name][2] if indexed[name] else name).strip()
+        genre = as_unicode(indexed[name][2] if indexed[name] else name).strip()
         if genre in genres.values():
             raise UserError(f"two folders in the raw folder name the genre '{genre}'; rename one")
         genres[name] = genre
     return genres
 
 
-def _unicode(name: str) -> str:
+def as_unicode(name: str) -> str:
     """A name that every file format takes: composed letters, and bytes that are none as `\\xe9`."""
     name = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return unicodedata.normalize("NFC", name)

@@ -64,6 +64,7 @@ def test_a_file_without_tags_has_none(tmp_path):
         ("artist", {}, None),
         ("album", {"album": "Live", "albumartist": "A"}, "album live / a"),
         ("album", {"artist": "A"}, None),
+        ("artist", {"artist": "half \ud83d"}, "artist half ?"),
         ("folder", {}, "folder jazz/album"),
         ("table.csv", {}, "group 7"),
     ],
@@ -74,6 +75,7 @@ def test_keys(group_by, tags, expected):
 
 def test_songs_right_in_the_genre_folder_are_their_own_groups():
     assert group_key("jazz/x.mp3", {}, "folder", {}) is None
+    assert group_key("jazz/caf\udce9/x.mp3", {}, "folder", {}) == "folder jazz/caf\\xe9"
 
 
 def test_keys_and_links_both_join():
