@@ -25,7 +25,7 @@ from genreast.groups import (
     without_group,
 )
 from genreast.song_table import SPLITS, SongRow, read_songs, summary, write_songs
-from genreast.songs import Library
+from genreast.songs import Library, as_unicode
 from genreast.splits import Member, check_enough, split_songs
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, default_workers, run_dask, run_local
@@ -118,15 +118,26 @@ def describe(
     groups = joined_groups([row.song_id for row in used], keys, links)
     for row, group in zip(used, groups, strict=True):
         row.group = group
+    before = {
+        row.song_id: earlier[key] for row in used for key in _identities(row) if key in earlier
+    }
     splits = split_songs(
         [Member(row.song_id, row.genre, row.group) for row in used],
         args.val_fraction,
         args.test_fraction,
         args.seed,
-        {row.song_id: earlier[key] for row in used for key in _identities(row) if key in earlier},
+        before,
     )
     for row in used:
         row.split = splits[row.group]
+    moved = [row for row in used if before.get(row.song_id, row.split) != row.split]
+    if moved:
+        print(
+            f"songs that could not stay in their split: {len(moved)}, such as"
+            f" '{as_unicode(moved[0].path)}' ({before[moved[0].song_id]} → {moved[0].split}):"
+            " a model trained on the earlier dataset may have heard what is now held out",
+            file=sys.stderr,
+        )
     return rows
 
 
@@ -185,8 +196,8 @@ def _row(file, records: dict[str, SongRecord]) -> SongRow:
 
 
 def _identities(row: SongRow) -> tuple[str, str]:
-    """What an earlier dataset may know a song by: its place, or its sound where it has moved."""
-    return f"recording {row.recording}", f"path {row.path}"
+    """What an earlier dataset may know a song by: its place, and its sound, which decides."""
+    return f"path {row.path}", f"recording {row.recording}"
 
 
 def _earlier_splits(work: WorkFolder, args: PrepareArguments) -> dict[str, str]:

@@ -179,6 +179,28 @@ def test_songs_added_later_leave_the_others_in_their_splits(raw, prepared, tmp_p
     }
 
 
+def test_the_sound_not_the_name_decides_where_a_song_was(tmp_path, capsys):
+    raw = make_library(tmp_path / "raw", {"jazz": 6, "rock": 6}, seconds=(1, 2), suffixes=["wav"])
+    output = tmp_path / "dataset"
+    prepare(raw, "--output_dir", output)
+    before = {row["recording"]: row["split"] for row in rows(output).values()}
+    jazz = [row for row in rows(output).values() if row["genre"] == "jazz"]
+    held_out, *_, trained = sorted(jazz, key=lambda row: row["split"] == "train")
+    one, other = raw / held_out["path"], raw / trained["path"]
+    other.rename(raw / "aside")
+    one.rename(other)
+    (raw / "aside").rename(one)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update")
+    assert {row["recording"]: row["split"] for row in rows(output).values()} == before
+    assert "could not stay" not in capsys.readouterr().err
+    other.unlink()  # the held-out song: its genre needs another one
+    prepare(raw, "--output_dir", output, "--update")
+    told = capsys.readouterr().err
+    assert f"not stay in their split: 1, such as 'jazz/" in told
+    assert f"(train → {held_out['split']})" in told
+
+
 def test_strict_reports_what_was_left_out_after_the_work(raw, tmp_path, capsys):
     flags = ("--clip_seconds", 5, "--max_clips_per_song", 1, "--feature_stats", "false")
     assert prepare(raw, "--output_dir", tmp_path / "a", *flags, "--strict") == 1
