@@ -197,7 +197,7 @@ def test_the_sound_not_the_name_decides_where_a_song_was(tmp_path, capsys):
     other.unlink()  # the held-out song: its genre needs another one
     prepare(raw, "--output_dir", output, "--update")
     told = capsys.readouterr().err
-    assert f"not stay in their split: 1, such as 'jazz/" in told
+    assert "not stay in their split: 1, such as 'jazz/" in told
     assert f"(train → {held_out['split']})" in told
 
 
