@@ -93,7 +93,7 @@ def f1_against_share(
     low, high = np.array(edges).T.clip(0, 1)
     axes.vlines(x, np.minimum(low, y), np.maximum(high, y), color="tab:blue", alpha=0.35)
     axes.scatter(x, y, color="tab:blue", zorder=3)
-    for index in _worth_naming(x, y):
+    for index in _worth_naming(x, y, max(map(len, names))):
         axes.annotate(
             names[index], (x[index], y[index]), (5, 4), textcoords="offset points", fontsize=7.5
         )
@@ -108,12 +108,16 @@ def f1_against_share(
     return figure
 
 
-def _worth_naming(x: np.ndarray, y: np.ndarray, room_for: int = 20) -> list[int]:
-    """The points to name: the worst, the rarest and the most common first, none atop another."""
+def _worth_naming(x: np.ndarray, y: np.ndarray, letters: int, room_for: int = 20) -> list[int]:
+    """The points to name: the worst, the rarest and the most common first, none atop another.
+
+    `letters` are those of the longest name.
+    """
     order = [*np.argsort(y)[:6], *np.argsort(x)[:3], *np.argsort(-x)[:3]]
     order += np.argsort(y).tolist()
     width = np.log(x.max() / x.min()) or 1.0
-    places = np.column_stack([np.log(x) / width / 0.14, y / 0.035])  # in names' widths and heights
+    # In names' widths and heights, of the figure's.
+    places = np.column_stack([np.log(x) / width / (0.0125 * letters + 0.02), y / 0.035])
     chosen: list[int] = []
     for index in map(int, order):
         if len(chosen) < room_for and all(

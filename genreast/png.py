@@ -1,21 +1,44 @@
 """Matplotlib figures as PNG: a file that is never seen half written, or bytes for a page."""
 
+import functools
 import io
 import os
+import sys
+import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
 DPI = 150
+# Matplotlib's own font has Latin, Greek and Cyrillic letters; for the others, one of these.
+WIDE_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Yu Gothic"),
+    *("Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "Noto Emoji"),
+)
 
 
 def to_bytes(figure: Figure, dpi: int = DPI) -> bytes:
-    """The figure as a PNG file's bytes. Its texts are names: `A$AP` is no formula."""
+    """The figure as a PNG file's bytes. Its texts are names: `A$AP` is no formula.
+
+    Letters that no font of this machine has are boxes, which is told once.
+    """
+    here = fontManager.get_font_names()
+    families = ["sans-serif", *(font for font in WIDE_FONTS if font in here)]
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        text.set_fontfamily(families)
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=dpi, format="png", bbox_inches="tight")
+    with warnings.catch_warnings(record=True) as caught:
+        figure.savefig(buffer, dpi=dpi, format="png", bbox_inches="tight")
+    for warning in caught:
+        if "missing from font" in str(warning.message):
+            _tell_of_boxes()
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     return buffer.getvalue()
 
 
@@ -25,3 +48,12 @@ def write(image: bytes, path: str | Path) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(image)
     os.replace(part, path)
+
+
+@functools.cache
+def _tell_of_boxes() -> None:
+    print(
+        "pictures show boxes for letters that no font here has; Noto Sans CJK has most"
+        " (Debian: apt-get install fonts-noto-cjk)",
+        file=sys.stderr,
+    )

@@ -140,3 +140,12 @@ def test_a_name_with_dollars_is_no_formula():
     figure = Figure()
     figure.subplots().set(title="A$AP – $100^{", xlabel="Ke$ha")
     assert Image.open(io.BytesIO(png.to_bytes(figure))).format == "PNG"
+
+
+def test_letters_that_no_font_has_are_told_in_a_line(recwarn, capsys):
+    figure = Figure()
+    figure.subplots().set(title="\U000f0000")  # for private use: no font has it
+    png.to_bytes(figure)
+    png.to_bytes(figure)
+    assert not recwarn.list
+    assert capsys.readouterr().err.count("\n") <= 1
