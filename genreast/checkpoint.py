@@ -11,6 +11,8 @@ from typing import Any
 from genreast.errors import UserError
 
 MODEL_TYPE = "audio-spectrogram-transformer"
+CONFIG_FILE = "config.json"
+EXTRACTOR_FILE = "preprocessor_config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
@@ -22,6 +24,11 @@ def load(name: str) -> tuple[Any, Any]:
     """
     config = _read_config(name)
     _check_config(name, config)
+    if Path(name).is_dir():
+        _check_file(name, EXTRACTOR_FILE)
+        _check_file(name, WEIGHTS_FILE)
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
     from transformers import ASTFeatureExtractor, ASTForAudioClassification
     from transformers.utils import logging
 
@@ -32,8 +39,16 @@ def load(name: str) -> tuple[Any, Any]:
         model, report = ASTForAudioClassification.from_pretrained(
             name, dtype="float32", use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"model '{name}' cannot be loaded: {_one_line(error)}") from error
+    except SafetensorError as error:
+        raise UserError(
+            f"the weights of model '{name}' are cut short or no safetensors ({_one_line(error)});"
+            " download or copy them again"
+        ) from error
+    except (OSError, ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
+        words = _one_line(error)
+        if "ignore_mismatched_sizes" in words:
+            words = f"its weights have other shapes than its {CONFIG_FILE} says"
+        raise UserError(f"model '{name}' cannot be loaded: {words}") from error
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -73,16 +88,25 @@ def could_be_on_the_hub(name: str) -> bool:
 
 def _read_config(name: str) -> dict[str, Any]:
     if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"'{name}' is no model folder: it holds no config.json")
+        _check_file(name, CONFIG_FILE)
+    elif Path(name).exists():
+        raise UserError(f"model '{name}' is a file; expected a model folder or a Hub id")
     elif not could_be_on_the_hub(name):
         raise UserError(f"model '{name}' is not there: expected a model folder or a Hub id")
     from transformers import PreTrainedConfig
 
     try:
-        return PreTrainedConfig.get_config_dict(name)[0]
+        config = PreTrainedConfig.get_config_dict(name)[0]
     except (OSError, ValueError) as error:
         raise UserError(f"model '{name}' {_hub_words(error)}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"the {CONFIG_FILE} of model '{name}' is no object; copy it again")
+    return config
+
+
+def _check_file(name: str, file: str) -> None:
+    if not (Path(name) / file).is_file():
+        raise UserError(f"'{name}' is no model folder: it holds no {file}")
 
 
 def _hub_words(error: BaseException) -> str:

@@ -174,7 +174,27 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
     (other / "preprocessor_config.json").write_text(json.dumps({**features, "max_length": 512}))
     refuse(other, "max_length 512")
     (other / "preprocessor_config.json").unlink()
-    refuse(other, "cannot be loaded")
+    refuse(other, "holds no preprocessor_config.json")
+    damaged = shutil.copytree(tiny_model, tmp_path / "damaged")
+    weights = (tiny_model / "model.safetensors").read_bytes()
+    for content in (
+        weights[:5000],
+        weights[:-1],
+        b"",
+        b"version https://git-lfs.github.com/spec/v1",
+    ):
+        (damaged / "model.safetensors").write_bytes(content)
+        refuse(damaged, "are cut short or no safetensors")
+    refuse(damaged / "model.safetensors", "is a file; expected a model folder")
+    for change, words in (
+        ({"hidden_size": 64}, "other shapes than its config.json says"),
+        ({"hidden_size": "x"}, "expected int, got str"),
+    ):
+        changed = shutil.copytree(tiny_model, tmp_path / f"changed {words}")
+        change_config(changed, **change)
+        refuse(changed, words)
+    (changed / "config.json").write_text("[]")
+    refuse(changed, "is no object")
     with pytest.raises(UserError, match="--device is 'banana'"):
         GenreClassifier.from_pretrained(tiny_model, device="banana")
 
