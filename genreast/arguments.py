@@ -8,6 +8,7 @@ from genreast.audio import CLIP_SECONDS
 from genreast.config import Faults, option, positional
 
 LONGEST_CLIP = 3600  # seconds
+MOST_OVERLAP = 0.99  # ten windows a second of sound
 GROUPS_BY_NAME = ("song", "artist", "album", "folder")
 
 
@@ -172,7 +173,9 @@ class PredictArguments:
         choices=["table", "json", "csv"],
     )
     top_k: int = option(5, "genres shown a song (table, json)")
-    overlap: float = option(0.0, "share of a window that the next one repeats: 0 up to below 1")
+    overlap: float = option(
+        0.0, f"share of a window that the next one repeats: 0 to {MOST_OVERLAP:g}"
+    )
     max_windows: int | None = option(
         None, "at most this many windows a song, spread evenly (default: the whole song)"
     )
@@ -200,8 +203,8 @@ class PredictArguments:
             value = getattr(self, name)
             faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")
         faults.unless(
-            0 <= self.overlap < 1,
-            f"--overlap is {self.overlap:g}; expected 0 or more and below 1",
+            0 <= self.overlap <= MOST_OVERLAP,
+            f"--overlap is {self.overlap:g}; expected 0 to {MOST_OVERLAP:g}",
         )
         for name, suffix in (("timeline", ".png"), ("embeddings", ".npz")):
             value = getattr(self, name)

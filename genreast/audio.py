@@ -120,7 +120,7 @@ def _decoder_words(message: str, source: str | Path | bytes = b"") -> str:
             return "the file is empty (0 bytes)"
     line = message.strip().splitlines()[0] if message.strip() else "no audio in it"
     line = line.split(", ", 2)[-1] if ".cpp:" in line else line
-    if "No audio frames were decoded" in line:
+    if "No audio frames were decoded" in line or "best audio stream is unknown" in line:
         return "no audio in it"
     if line.startswith("Could not open input file"):
         line = line.removeprefix(f"Could not open input file: {source} ")

@@ -27,17 +27,28 @@ def read_songs(folder: str | Path, label_names: list[str]) -> Scored:
     path = Path(folder) / SONGS_FILE
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        words = getattr(error, "strerror", None) or error
         raise UserError(
-            f"'{folder}' is no evaluation: {path} cannot be read ({error.strerror}); "
+            f"'{folder}' is no evaluation: {path} cannot be read ({words}); "
             "make one with evaluate_model.py"
         ) from error
+    needed = {"song_id", "group", "label", "confidence"}
+    if not needed <= set(columns):
+        raise UserError(f"'{folder}' is no evaluation; make one with evaluate_model.py")
+    if missing := [name for name in label_names if name not in columns]:
+        raise UserError(f"'{folder}' is an evaluation of other genres: it has no '{missing[0]}'")
+    if more := sorted({str(row["label"]) for row in rows} - set(label_names)):
+        raise UserError(f"'{folder}' is an evaluation of other genres: it has '{more[0]}' too")
     try:
         probabilities = np.array([[float(row[name]) for name in label_names] for row in rows])
         labels = np.array([label_names.index(row["label"]) for row in rows])
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"'{folder}' is an evaluation of other genres: {error}") from error
+        if not np.isfinite(probabilities).all():
+            raise ValueError("a probability is no number")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"'{path}' is damaged ({error}): evaluate again") from error
     return Scored(
         names=[row["song_id"] for row in rows],
         logits=np.log(np.maximum(probabilities, 1e-7)),

@@ -85,3 +85,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     polka.label_names = ["rock", "jazz", "polka"]
     with pytest.raises(UserError, match="other genres"):
         comparison.compare(model, written(tmp_path / "polka", polka))
+    folder = written(tmp_path / "damaged", model)
+    table = (folder / "songs.csv").read_bytes()
+    for content, words in (
+        (table[:-40], "damaged"),
+        (table.replace(b",0.", b",nan 0."), "damaged"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"path,split\n", "is no evaluation"),
+    ):
+        (folder / "songs.csv").write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            comparison.compare(model, folder)

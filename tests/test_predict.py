@@ -116,7 +116,7 @@ def test_a_model_on_the_hub_and_one_that_is_not(
     ("arguments", "words"),
     [
         (["MODEL"], "no song given"),
-        (["MODEL", "SONG", "--top_k", "0", "--overlap", "1"], "--overlap is 1; expected"),
+        (["MODEL", "SONG", "--top_k", "0", "--overlap", "1"], "--overlap is 1; expected 0 to 0.99"),
         (["MODEL", "SONG", "--timeline", "SONG"], "ends with .png"),
         (["MODEL", "SONG", "SONG", "--timeline", "out.png"], "draws one song"),
         (["MODEL", "EMPTY"], "holds no audio file"),
