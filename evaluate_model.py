@@ -35,6 +35,7 @@ def main() -> int:
     split = evaluation.choose_split(splits, args.split, args.dataset)
     if args.compare:
         comparison.read_songs(args.compare, classifier.labels)  # refused before the long work
+    folder.mkdir(parents=True, exist_ok=True)
 
     # Hear and measure
     clips, unreadable = evaluation.hear_split(classifier, split, args.batch_size, args.split)

@@ -31,6 +31,7 @@ SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.parquet"
 SONGS_FILE = "songs.csv"
 PREPARATION_FILE = "preparation.json"
+COLUMNS = ("audio", "label", "song_id")  # as we call them
 
 
 def clip_columns(names: list[str]) -> Features:
@@ -47,9 +48,9 @@ def clip_columns(names: list[str]) -> Features:
 
 def load_splits(
     dataset: str | Path,
-    audio_column: str = "audio",
-    label_column: str = "label",
-    song_column: str = "song_id",
+    audio_column: str = COLUMNS[0],
+    label_column: str = COLUMNS[1],
+    song_column: str = COLUMNS[2],
 ) -> DatasetDict:
     """The splits of a dataset folder or Hub dataset.
 
@@ -60,11 +61,13 @@ def load_splits(
     Raises UserError when `dataset` is neither, or has no labels.
     """
     folder = Path(dataset)
+    columns = (audio_column, label_column, song_column)
     if is_prepared(folder):
-        return DatasetDict(
+        splits = DatasetDict(
             {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
         )
-    return conform(_load_any(folder, dataset), dataset, audio_column, label_column, song_column)
+        return splits if columns == COLUMNS else conform(splits, dataset, *columns)
+    return conform(_load_any(folder, dataset), dataset, *columns)
 
 
 def conform(
@@ -73,16 +76,23 @@ def conform(
     """Another's splits with the columns that `load_splits` promises, and no others."""
     ours = {audio_column: "audio", label_column: "label", song_column: "song_id"}
     for split in splits.values():
-        check_columns(split.column_names, audio_column, label_column, dataset)
+        check_columns(split.column_names, audio_column, label_column, song_column, dataset)
     splits = DatasetDict({key: _rename(split, ours) for key, split in splits.items()})
     splits = _with_class_labels(splits)
     return DatasetDict({key: _with_songs(split) for key, split in splits.items()})
 
 
-def check_columns(names: list[str], audio_column: str, label_column: str, dataset) -> None:
-    """Refuse a dataset without the sound or the label under the name given."""
-    for name in (audio_column, label_column):
-        if name not in names:
+def check_columns(
+    names: list[str], audio_column: str, label_column: str, song_column: str, dataset: str | Path
+) -> None:
+    """Refuse a dataset without the sound, the label or a song's name under the name given."""
+    if len({audio_column, label_column, song_column}) < 3:
+        raise UserError(
+            f"--audio_column {audio_column}, --label_column {label_column} and --song_column"
+            f" {song_column} name one column twice; expected three columns"
+        )
+    for name in (audio_column, label_column, song_column):
+        if name not in names and name != "song_id":  # by default a dataset need not name songs
             raise UserError(
                 f"'{dataset}' has no column {name}; it has {', '.join(names)}: name "
                 "the right ones with --audio_column, --label_column and --song_column"
@@ -245,6 +255,10 @@ def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
     if "song_id" not in split.column_names:
         split = split.add_column("song_id", clip_names(split))
+    elif split.data.column("song_id").null_count:  # a row that names no song is one
+        pairs = zip(split["song_id"], clip_names(split), strict=True)
+        ids = [name if song is None else str(song) for song, name in pairs]
+        split = split.remove_columns("song_id").add_column("song_id", ids)
     if split.features["song_id"] != Value("string"):  # a cast copies every row
         split = split.cast_column("song_id", Value("string"))
     if "group" not in split.column_names:

@@ -91,7 +91,7 @@ def read_shards(
         with open_shard(shards[0]) as file:
             schema = pq.ParquetFile(file).schema_arrow
         there = schema.names
-        check_columns(there, audio_column, label_column, dataset)
+        check_columns(there, audio_column, label_column, song_column, dataset)
         known = features or Features.from_arrow_schema(schema)
         small = dict.fromkeys([label_column, song_column, "group", "start"])
         small = Features({name: known[name] for name in small if name in known and name in there})

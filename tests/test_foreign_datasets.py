@@ -54,6 +54,27 @@ def model(shards, short_start, tmp_path_factory):
     return folder
 
 
+def test_columns_are_taken_by_the_names_given_or_not_at_all(shards, tmp_path):
+    with pytest.raises(UserError, match="no column artist"):
+        load_splits(shards, "sound", "genre", "artist")
+    with pytest.raises(UserError, match="one column twice"):
+        load_splits(shards, "sound", "genre", "genre")
+    raw = make_library(tmp_path / "raw", {"jazz": 3, "rock": 3}, seconds=(1, 2))
+    prepare(raw, "--output_dir", tmp_path / "data")
+    with pytest.raises(UserError, match="no column mood; it has audio, label, song_id, group"):
+        load_splits(tmp_path / "data", label_column="mood")
+    grouped = load_splits(tmp_path / "data", song_column="group")["train"]
+    assert grouped["song_id"] == load_splits(tmp_path / "data")["train"]["group"]
+
+
+def test_a_row_that_names_no_song_is_one(tmp_path):
+    sound = {"bytes": b"", "path": None}
+    rows = [{"audio": sound, "label": "jazz", "track": track} for track in (7, None, None, 7)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    (songs,) = (split["song_id"] for split in load_splits(tmp_path, song_column="track").values())
+    assert songs == ["7", "row 1", "row 2", "7"]
+
+
 def test_other_columns_and_text_labels_are_taken(shards):
     splits = load_splits(shards, *COLUMNS)
     assert label_names(splits) == ["high", "low"]
