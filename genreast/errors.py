@@ -1,5 +1,6 @@
 """What a user can mend: one exception, and the wrapper every script ends with."""
 
+import errno
 import gc
 import logging
 import os
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 FIRST_SPEAKS_WITHIN = 10  # seconds
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -29,6 +31,8 @@ def run(main: Callable[[], int | None]) -> None:
     # torch and transformers make a million objects as they load, which live to the end: looking
     # them over for garbage every few hundred took a sixth of the start.
     gc.set_threshold(100_000)
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         status = main()
     except UserError as error:
@@ -40,16 +44,25 @@ def run(main: Callable[[], int | None]) -> None:
         status = 130
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         status = 0
     except OSError as error:
-        if not (error.filename and error.strerror):
+        # No room, no right to write, a file where a folder should be: the disk is the user's.
+        if error.filename and error.strerror:
+            _tell(f"'{error.filename2 or error.filename}': {error.strerror}")
+        elif error.errno in DISK_FULL:
+            _tell(f"what this makes could not be written: {error.strerror}")
+            _let_go_of_output()
+        else:
             raise
-        # No right to write, a file where a folder should be: the disk is the user's.
-        _tell(f"'{error.filename2 or error.filename}': {error.strerror}")
         status = 2
     logging.shutdown()
     sys.exit(status)
+
+
+def _let_go_of_output() -> None:
+    """What still waits for standard output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(message: str) -> None:

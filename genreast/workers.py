@@ -4,6 +4,7 @@ A file can crash a decoder's C code or keep it busy for ever. Here that costs on
 its worker is replaced, and the caller is told which task failed.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -43,12 +44,20 @@ def default_workers() -> int:
 def start_server() -> None:
     """Have a process import what workers need, from now on and beside the caller's own imports.
 
-    Workers are forked from it, each in milliseconds. Calling this is never needed: the first pool
+    Workers are forked from it, each in milliseconds. Calling this is never needed: `run_local`
     does it too.
     """
-    context = _context()
-    if context.get_start_method() == "forkserver":
+    if _context().get_start_method() != "forkserver":
+        return
+    if threading.current_thread() is not threading.main_thread():
         forkserver.ensure_running()
+        return
+    # Ctrl-C reaches all processes of a terminal: this one would end in a traceback of its imports.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_local(
@@ -58,6 +67,7 @@ def run_local(
 
     A task that crashes its worker or overruns its time yields `Failed`; exceptions are raised.
     """
+    start_server()
     waiting, suspects = deque(tasks), deque()
     running: dict[Future, tuple[Task, float]] = {}
     pool = _Pool(num_workers)
@@ -140,13 +150,30 @@ class _Pool:
         )
 
     def submit(self, function: Callable, task: Task) -> Future:
-        return self.pool.submit(function, *task.arguments)
+        with _ctrl_c_waits():  # a worker that is being started would be missed by `kill`
+            return self.pool.submit(function, *task.arguments)
 
     def kill(self) -> None:
         """End the workers, whatever they are doing."""
         for process in set(multiprocessing.active_children()) - self.others:
             process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block, not within it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -2,12 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from song_library import contents, make_library, prepare
 from worker_tasks import do
 
@@ -35,6 +37,22 @@ def test_a_crash_and_a_hang_cost_one_task_each():
 def test_other_errors_are_raised():
     with pytest.raises(OSError, match="No space left"):
         run([Task(("fail",), 60)])
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.6, 2.2, 2.8])
+def test_ctrl_c_is_one_word(raw, tmp_path, seconds):
+    """A terminal sends it to all processes of the command, whatever they are doing."""
+    command = [sys.executable, "prepare_dataset.py", raw, "--output_dir", tmp_path / "dataset"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert "Traceback" not in told
+    assert process.returncode in (0, 130)  # it may have been quick
+    if process.returncode:
+        assert told.splitlines()[-1] == "stopped"
 
 
 @pytest.fixture(scope="module")
