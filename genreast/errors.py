@@ -4,6 +4,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -33,31 +34,55 @@ def run(main: Callable[[], int | None]) -> None:
     gc.set_threshold(100_000)
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    pressed = _note_ctrl_c()
     try:
         status = main()
-    except UserError as error:
-        _tell(str(error))
-        status = 2
-    except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":
-            print("stopped", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has gone; Python would complain again at exit.
-        _let_go_of_output()
-        status = 0
-    except OSError as error:
-        # No room, no right to write, a file where a folder should be: the disk is the user's.
-        if error.filename and error.strerror:
-            _tell(f"'{error.filename2 or error.filename}': {error.strerror}")
-        elif error.errno in DISK_FULL:
-            _tell(f"what this makes could not be written: {error.strerror}")
-            _let_go_of_output()
-        else:
+    except BaseException as error:
+        # Libraries that are being imported turn Ctrl-C into errors of their own.
+        if pressed or isinstance(error, KeyboardInterrupt):
+            status = 130
+            if os.environ.get("RANK", "0") == "0":
+                print("stopped", file=sys.stderr)
+        elif (status := _explain(error)) is None:
             raise
-        status = 2
     logging.shutdown()
     sys.exit(status)
+
+
+def _note_ctrl_c() -> list[int]:
+    """The Ctrl-Cs from now on; each still raises KeyboardInterrupt."""
+    pressed = []
+
+    def interrupt(number: int, frame: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # `nohup` has it ignored
+        signal.signal(signal.SIGINT, interrupt)
+    return pressed
+
+
+def _explain(error: BaseException) -> int | None:
+    """Tell an error that is not this project's fault in a line; returns the exit status.
+
+    None is returned, and nothing told, for any other.
+    """
+    if isinstance(error, UserError):
+        _tell(str(error))
+        return 2
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output (`| head`) has gone; Python would complain again at exit.
+        _let_go_of_output()
+        return 0
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        # No room, no right to write, a file where a folder should be: the disk is the user's.
+        _tell(f"'{error.filename2 or error.filename}': {error.strerror}")
+        return 2
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        _tell(f"what this makes could not be written: {error.strerror}")
+        _let_go_of_output()
+        return 2
+    return None
 
 
 def _let_go_of_output() -> None:

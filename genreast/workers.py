@@ -162,7 +162,7 @@ class _Pool:
 
 @contextlib.contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Raise KeyboardInterrupt after the block, not within it."""
+    """Let Ctrl-C be felt after the block, not within it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -173,7 +173,7 @@ def _ctrl_c_waits() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if pressed:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 
 def _context() -> multiprocessing.context.BaseContext:

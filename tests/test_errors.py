@@ -1,0 +1,64 @@
+"""Ctrl-C is one word and status 130, whatever the code that it falls into makes of it."""
+
+import os
+import signal
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+from conftest import ROOT
+
+
+def script(what_sleeps: str) -> list[str]:
+    return [
+        sys.executable,
+        "-c",
+        dedent("""\
+            import time
+            from genreast.errors import run
+
+            def main():
+                print("ready", flush=True)
+            {body}
+
+            run(main)
+            """).format(body="\n".join(f"    {line}" for line in what_sleeps.splitlines())),
+    ]
+
+
+SWALLOWED = "try:\n    time.sleep(30)\nexcept BaseException:\n    raise KeyError('version')"
+
+
+@pytest.mark.parametrize("what_sleeps", ["time.sleep(30)", SWALLOWED])
+def test_ctrl_c_is_one_word(what_sleeps):
+    process = subprocess.Popen(
+        script(what_sleeps),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "stopped\n")
+    assert process.returncode == 130
+
+
+def test_where_ctrl_c_is_ignored_it_stays_ignored():
+    """As under nohup, or for a job that a script started in the background."""
+    body = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('done')"
+    done = subprocess.run(
+        script(body),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ready\ndone\n", "")
+
+
+def test_a_fault_of_our_own_keeps_its_traceback():
+    done = subprocess.run(script("{}['version']"), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback") and "KeyError: 'version'" in done.stderr
