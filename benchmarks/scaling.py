@@ -33,8 +33,8 @@ def preparing(results: Results) -> str:
                 f"{size:,}",
                 f"{size * SONG_SECONDS / 3600:,.0f} h",
                 number(hours),
-                number(hours / CORES_A_HOST) + " h",
-                "" if search is None else number(search) + " h",
+                duration(hours / CORES_A_HOST),
+                "" if search is None else duration(search),
                 "" if memory is None else size_of(memory),
             ]
         )
@@ -119,10 +119,7 @@ def epochs(name: str, samples_per_second: float, devices: tuple[int, ...]) -> li
         [
             name,
             str(count),
-            *(
-                number(size * CLIPS_A_SONG / samples_per_second / count / 3600) + " h"
-                for size in SIZES
-            ),
+            *(duration(size * CLIPS_A_SONG / samples_per_second / count / 3600) for size in SIZES),
         ]
         for count in devices
     ]
@@ -176,6 +173,14 @@ def number(value: float) -> str:
         digits = len(str(int(value))) - 2
         return f"{round(value / 10**digits) * 10**digits:,}"
     return f"{value:.2g}"
+
+
+def duration(hours: float) -> str:
+    """Hours in the unit that suits them: seconds, minutes or hours."""
+    for unit, length in (("h", 1), ("min", 1 / 60)):
+        if hours >= length:
+            return f"{number(hours / length)} {unit}"
+    return f"{number(hours * 3600)} s"
 
 
 def size_of(count: float) -> str:
