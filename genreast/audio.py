@@ -6,6 +6,7 @@ for streams. Both give the samples that `transformers.pipeline` makes of the sam
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ FRAME_LENGTH = 400  # samples, 25 ms: Kaldi's frame, the least that has a spectr
 FRAME_SHIFT = 160  # samples, 10 ms
 LOWEST_RATE, HIGHEST_RATE = 2_000, 768_000  # Hz, of files that can be recordings
 STREAM_SECONDS = 1200  # a longer song is streamed: 20 minutes of float32 are 77 MB
+SHORT_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
+STREAM_BYTES = 64 << 20  # larger files are streamed whatever their header promises
 
 
 class AudioError(Exception):
@@ -36,7 +39,7 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
 
     try:
         decoder = AudioDecoder(
-            source if isinstance(source, bytes) else str(source),
+            source if isinstance(source, bytes) else _file_argument(source),
             sample_rate=SAMPLING_RATE,
             num_channels=1,
         )
@@ -59,16 +62,30 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
     command += ["-ac", "1", "-ar", str(SAMPLING_RATE), "-f", "f32le", "pipe:1"]
     block_bytes = 4 * round(block_seconds * SAMPLING_RATE)
     empty = True
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # A damaged file can bring more complaints than a pipe holds: they go to a file.
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process,
+    ):
         try:
             while block := process.stdout.read(block_bytes):
                 empty = False
                 yield _finite(np.frombuffer(block[: len(block) // 4 * 4], np.float32))
             if empty:
-                words = process.stderr.read().decode(errors="replace").strip()
+                complaints.seek(0)
+                words = complaints.read(10_000).decode(errors="replace").strip()
                 raise AudioError(_decoder_words(words, path))
         finally:
             process.kill()
+
+
+def is_long(path: str | Path) -> bool:
+    """Whether a file may hold more than memory should: by its size, else by its header."""
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    if size <= SHORT_BYTES or size > STREAM_BYTES:
+        return size > STREAM_BYTES
+    seconds = header_seconds(path)
+    return seconds is None or seconds > STREAM_SECONDS
 
 
 def header_seconds(path: str | Path) -> float | None:
@@ -76,7 +93,8 @@ def header_seconds(path: str | Path) -> float | None:
     from torchcodec.decoders import AudioDecoder
 
     try:
-        return AudioDecoder(str(path)).metadata.duration_seconds_from_header
+        decoder = AudioDecoder(_file_argument(path))
+        return decoder.metadata.duration_seconds_from_header
     except (RuntimeError, ValueError, OSError):
         return None
 
@@ -107,7 +125,7 @@ def _finite(samples: np.ndarray) -> np.ndarray:
 
 
 def _file_argument(path: str | Path) -> str:
-    """A path FFmpeg takes for a file even if it begins with a dash or holds a colon."""
+    """A path FFmpeg takes for a file even if it begins with a dash, holds a colon or is a URL."""
     return f"file:{path}"
 
 
@@ -123,7 +141,7 @@ def _decoder_words(message: str, source: str | Path | bytes = b"") -> str:
     if "No audio frames were decoded" in line or "best audio stream is unknown" in line:
         return "no audio in it"
     if line.startswith("Could not open input file"):
-        line = line.removeprefix(f"Could not open input file: {source} ")
+        line = line.removeprefix(f"Could not open input file: {_file_argument(source)} ")
         return f"not audio FFmpeg can open ({line})"
     line = re.sub(r"^(\[[^]]* @ 0x[0-9a-f]+\] )+", "", line)  # an address differs at each run
     return line.replace(f"{_file_argument(source)}: ", "").strip()

@@ -19,10 +19,9 @@ import torch
 from genreast.audio import (
     FRAME_LENGTH,
     SAMPLING_RATE,
-    STREAM_SECONDS,
     AudioError,
     ImpossibleRate,
-    header_seconds,
+    is_long,
     load_audio,
     stream_audio,
 )
@@ -40,8 +39,6 @@ from genreast.features import FeatureStats, log_mel
 from genreast.fingerprint import fingerprint
 from genreast.tags import read_tags
 
-SHORT_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
-STREAM_BYTES = 64 << 20  # larger files are streamed whatever their header promises
 FINGERPRINT_FILE = "fingerprint.npy"
 
 
@@ -122,7 +119,7 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
 
 def _decode(source: Path, aside: Path) -> np.ndarray:
     """A file's samples in 16 bits, shape (samples,); a long song's lie on disk, not in memory."""
-    if not _is_long(source):
+    if not is_long(source):
         try:
             return _quantise(load_audio(source))
         except ImpossibleRate:
@@ -133,15 +130,6 @@ def _decode(source: Path, aside: Path) -> np.ndarray:
         for block in stream_audio(source):
             file.write(_quantise(block))
     return np.memmap(aside, np.int16, "r") if aside.stat().st_size else np.zeros(0, np.int16)
-
-
-def _is_long(source: Path) -> bool:
-    """Whether a file may hold more than memory should: by its size, else by its header."""
-    size = source.stat().st_size if source.is_file() else 0
-    if size <= SHORT_BYTES or size > STREAM_BYTES:
-        return size > STREAM_BYTES
-    seconds = header_seconds(source)
-    return seconds is None or seconds > STREAM_SECONDS
 
 
 def _quantise(samples: np.ndarray) -> np.ndarray:

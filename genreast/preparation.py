@@ -172,7 +172,7 @@ def write_dataset(
             train_stats(rows, records).save(work.dataset)
         write_card(work.dataset, args, rows, library.genres, text)
         write_facts(work.dataset, args, rows)
-        check(work.dataset)
+        check(work.dataset, recordings=args.duplicates == "group")
         work.publish(text)
     except OSError as error:
         raise _full_disk(error, work) or error from error

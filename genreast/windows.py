@@ -15,15 +15,12 @@ import numpy as np
 from genreast.audio import (
     FRAME_LENGTH,
     SAMPLING_RATE,
-    STREAM_SECONDS,
     AudioError,
-    header_seconds,
+    is_long,
     load_audio,
     stream_audio,
     window_starts,
 )
-
-LONG_FILE_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
 
 Source = str | Path | bytes
 
@@ -100,21 +97,25 @@ def _one_ahead(pool: ThreadPoolExecutor, windows: Iterator[np.ndarray]) -> Itera
 
 def open_song(source: Source, cut: Cut) -> SongAudio:
     """Decode a song, or make ready to stream one too long to hold. Raises AudioError."""
-    if _is_long(source):
+    if not isinstance(source, bytes) and is_long(source):
         # A first pass counts the samples, for no header can be trusted with the last window.
-        samples = sum(map(len, stream_audio(source)))
+        samples = _enough(sum(map(len, stream_audio(source))))
         starts = cut.starts(samples)
         windows = cut_stream(stream_audio(source), starts, cut.window)
         return SongAudio(samples, starts, windows, streamed=True)
     audio = load_audio(_decodable(source))
-    if len(audio) < FRAME_LENGTH:
-        raise AudioError(
-            f"{1000 * len(audio) / SAMPLING_RATE:.0f} ms of sound are too short: "
-            "25 ms are the least that has a spectrum"
-        )
-    starts = cut.starts(len(audio))
+    starts = cut.starts(_enough(len(audio)))
     windows = (audio[start : start + cut.window] for start in starts)
     return SongAudio(len(audio), starts, windows)
+
+
+def _enough(samples: int) -> int:
+    if samples < FRAME_LENGTH:
+        raise AudioError(
+            f"{1000 * samples / SAMPLING_RATE:.0f} ms of sound are too short: "
+            "25 ms are the least that has a spectrum"
+        )
+    return samples
 
 
 def _decodable(source: Source) -> Source:
@@ -126,15 +127,6 @@ def _decodable(source: Source) -> Source:
         return source
     except UnicodeEncodeError:
         return Path(source).read_bytes()
-
-
-def _is_long(source: Source) -> bool:
-    if isinstance(source, bytes):
-        return False
-    path = Path(source)
-    if not path.is_file():
-        raise AudioError("no such file")
-    return path.stat().st_size > LONG_FILE_BYTES and (header_seconds(path) or 0) > STREAM_SECONDS
 
 
 def cut_stream(

@@ -132,7 +132,7 @@ def test_a_stream_that_breaks_midway_takes_only_its_song(classifier, song_files,
 
     calls = []
     monkeypatch.setattr(windows, "stream_audio", breaking)
-    monkeypatch.setattr(windows, "_is_long", lambda source: source == song_files["long"])
+    monkeypatch.setattr(windows, "is_long", lambda source: source == song_files["long"])
     songs = [song_files["ten"], song_files["long"], song_files["short"]]
     first, broken, last = classifier.predict(songs, batch_size=2)
     assert broken.problem == "the disk has gone"

@@ -209,6 +209,17 @@ def test_strict_reports_what_was_left_out_after_the_work(raw, tmp_path, capsys):
     assert "2 unreadable" in capsys.readouterr().out
 
 
+def test_copies_may_be_left_to_be_songs_of_their_own(tmp_path):
+    root = make_library(tmp_path / "raw", {"jazz": 1, "rock": 3}, seconds=(1, 2))
+    for number in range(2):  # so each split holds the same jazz
+        shutil.copy(root / "jazz" / "artist 0" / "Song 0.wav", root / "jazz" / f"{number}.wav")
+    output = tmp_path / "dataset"
+    assert prepare(root, "--output_dir", output, "--duplicates", "ignore") == 0
+    table = rows(output)
+    assert all(row["status"] == "used" and not row["matched_to"] for row in table.values())
+    assert {row["split"] for path, row in table.items() if path.startswith("jazz")} == set(SPLITS)
+
+
 def test_groups_by_folder_stay_together(raw, tmp_path):
     output = tmp_path / "dataset"
     prepare(raw, "--output_dir", output, "--group_by", "folder", "--max_clips_per_song", 1)

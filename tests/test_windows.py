@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genreast import windows
+from genreast import audio
 from genreast.audio import AudioError, load_audio
 from genreast.windows import Cut, cut_stream, open_song, read_songs
 
@@ -43,8 +43,8 @@ def test_a_long_song_is_streamed_into_the_same_windows(song_files, monkeypatch):
     cut = Cut(window=48_000, hop=30_000)
     whole = open_song(song_files["long"], cut)
     expected = list(whole.windows)
-    monkeypatch.setattr(windows, "STREAM_SECONDS", 5)
-    monkeypatch.setattr(windows, "LONG_FILE_BYTES", 0)
+    monkeypatch.setattr(audio, "STREAM_SECONDS", 5)
+    monkeypatch.setattr(audio, "SHORT_BYTES", 0)
     streamed = open_song(song_files["long"], cut)
     assert streamed.samples == whole.samples and streamed.starts == whole.starts
     for cut_of_stream, cut_of_whole in zip(streamed.windows, expected, strict=True):
