@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import (
     Audio,
@@ -66,7 +67,10 @@ def load_splits(
         splits = DatasetDict(
             {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
         )
-        return splits if columns == COLUMNS else conform(splits, dataset, *columns)
+        if columns == COLUMNS:
+            _check_labels(splits)
+            return splits
+        return conform(splits, dataset, *columns)
     return conform(_load_any(folder, dataset), dataset, *columns)
 
 
@@ -222,22 +226,8 @@ def _rename(split: Dataset, ours: dict[str, str]) -> Dataset:
 
 
 def _with_class_labels(splits: DatasetDict) -> DatasetDict:
-    """Labels that are text or numbers made a ClassLabel, one and the same for all splits.
-
-    Raises UserError where a row has no label, or more than one.
-    """
-    for name, split in splits.items():
-        labels = split.data.column("label")
-        if labels.null_count:
-            raise UserError(
-                f"{labels.null_count} of {len(split)} rows of the {name} split have no label:"
-                " leave them out, or label them"
-            )
-        if not isinstance(split.features["label"], ClassLabel | Value):
-            raise UserError(
-                f"the label of a row of the {name} split is {split.features['label']};"
-                " expected one genre, as text or a number"
-            )
+    """Labels that are text or numbers made a ClassLabel, one and the same for all splits."""
+    _check_labels(splits)
     if all(isinstance(split.features["label"], ClassLabel) for split in splits.values()):
         return splits
     names = sorted({str(label) for split in splits.values() for label in split.unique("label")})
@@ -249,6 +239,26 @@ def _with_class_labels(splits: DatasetDict) -> DatasetDict:
         return split.rename_column("label_id", "label").cast_column("label", feature)
 
     return DatasetDict({key: encode(split) for key, split in splits.items()})
+
+
+def _check_labels(splits: DatasetDict) -> None:
+    """Raise UserError where a row has no label, or more than one."""
+    for name, split in splits.items():
+        feature, labels = split.features["label"], split.data.column("label")
+        if not isinstance(feature, ClassLabel | Value):
+            raise UserError(
+                f"the label of a row of the {name} split is {feature};"
+                " expected one genre, as text or a number"
+            )
+        missing = labels.null_count
+        if isinstance(feature, ClassLabel):  # whose -1 means "no label"
+            named = pc.and_(pc.greater_equal(labels, 0), pc.less(labels, feature.num_classes))
+            missing = len(split) - (pc.sum(named).as_py() or 0)
+        if missing:
+            raise UserError(
+                f"{missing} of {len(split)} rows of the {name} split have no label:"
+                " leave them out, or label them"
+            )
 
 
 def _with_songs(split: Dataset) -> Dataset:

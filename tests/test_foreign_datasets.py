@@ -6,13 +6,14 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import run_training
-from datasets import Audio, Dataset, DatasetDict
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 from song_library import make_library, prepare
 
-from genreast.audiofolder import fingerprint, label_names, load_splits
+from genreast.audiofolder import METADATA_FILE, fingerprint, label_names, load_splits
 from genreast.errors import UserError
 from genreast.held_out import with_validation
 
@@ -98,14 +99,33 @@ def test_labels_are_the_same_in_every_split():
     assert encoded["train"]["label"][:] == [1, 2, 1] and encoded["test"]["label"][:] == [2, 0]
 
 
-def test_a_row_without_a_label_is_no_genre_of_its_own(genre_dataset):
-    from genreast.audiofolder import _with_class_labels
+@pytest.mark.parametrize(
+    ("labels", "feature", "words"),
+    [
+        (["b", None, "c"], Value("string"), "1 of 3 rows of the train split have no label"),
+        ([0, -1, -1], ClassLabel(names=["b", "c"]), "2 of 3 rows of the train split have no label"),
+        ([0, None, -1], ClassLabel(names=["b", "c"]), "2 of 3 rows .* have no label"),
+        ([["a"], ["b", "c"], []], List(Value("string")), "expected one genre"),
+    ],
+)
+def test_a_row_without_a_label_is_no_genre(tmp_path, labels, feature, words):
+    features = Features({"audio": Audio(), "label": feature})
+    rows = {"audio": [{"bytes": b"sound", "path": None}] * 3, "label": labels}
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=words):
+        load_splits(tmp_path)
 
-    rows = Dataset.from_dict({"label": ["b", None, "c"]})
-    with pytest.raises(UserError, match="1 of 3 rows of the train split have no label"):
-        _with_class_labels(DatasetDict(train=rows))
-    with pytest.raises(UserError, match="expected one genre"):
-        _with_class_labels(DatasetDict(train=Dataset.from_dict({"label": [["a"], ["b", "c"]]})))
+
+def test_an_edited_table_is_checked_too(genre_dataset, tmp_path):
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "validation" / METADATA_FILE
+    table = pq.read_table(path)
+    labels = table.column("label").to_numpy().copy()
+    labels[0], labels[1] = -1, 99
+    column = table.schema.get_field_index("label")
+    pq.write_table(table.set_column(column, table.schema.field(column), [labels]), path)
+    with pytest.raises(UserError, match=r"2 of \d+ rows of the validation split have no label"):
+        load_splits(folder)
 
 
 @pytest.mark.parametrize("seed", range(20))
