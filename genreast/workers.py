@@ -93,7 +93,7 @@ def run_local(
             elif late := [f for f, (task, start) in running.items() if _is_late(task, start)]:
                 for future in late:
                     task = running.pop(future)[0]
-                    yield task, Failed(f"decoding took more than {task.seconds:.0f} s")
+                    yield task, _too_late(task)
                 waiting.extendleft(task for task, _ in running.values())
             else:
                 continue
@@ -123,13 +123,14 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
             " expected the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786"
         ) from error
     with client:
-        futures = {
-            client.submit(function, *task.arguments, pure=False, retries=1): task for task in tasks
-        }
+        futures = {client.submit(_within, function, task, pure=False): task for task in tasks}
         for future in as_completed(list(futures)):
             task = futures.pop(future)
             try:
-                yield task, future.result()
+                result = future.result()
+                if isinstance(result, Failed):
+                    _end_overrun(client, future)
+                yield task, result
             except KilledWorker:
                 yield task, Failed("the decoder crashed on it")
             except (RuntimeError, ImportError) as error:
@@ -138,6 +139,31 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
                     " the scheduler and every worker with `pip install .`"
                 ) from error
             future.release()
+
+
+def _within(function: Callable, task: Task) -> Any:
+    """Call `function(*task.arguments)` on a Dask worker, which waits no longer than the task may
+    take.
+    """
+    answer = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(function(*task.arguments))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=call, name="genreast call", daemon=True).start()
+    done, _ = wait([answer], timeout=task.seconds)
+    return answer.result() if done else _too_late(task)
+
+
+def _end_overrun(client, future) -> None:
+    """Restart the Dask worker that has given a call up, for the call itself still runs there."""
+    workers = [worker for those in client.who_has([future]).values() for worker in those]
+    future.release()  # else the scheduler would have the lost answer computed again
+    with contextlib.suppress(ValueError):  # a worker without a nanny keeps the call
+        client.restart_workers(workers, raise_for_error=False)
 
 
 class _Pool:
@@ -199,6 +225,10 @@ def _start_worker() -> None:
 
 def _is_broken(future: Future) -> bool:
     return isinstance(future.exception(), BrokenProcessPool)
+
+
+def _too_late(task: Task) -> Failed:
+    return Failed(f"decoding took more than {task.seconds:.0f} s")
 
 
 def _is_late(task: Task, start: float) -> bool:

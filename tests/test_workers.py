@@ -5,7 +5,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,26 +20,26 @@ from genreast.arguments import PrepareArguments
 from genreast.errors import UserError
 from genreast.songs import scan
 from genreast.work_folder import WorkFolder
-from genreast.workers import Failed, Task, run_local
+from genreast.workers import Failed, Task, run_dask, run_local
 
 
-def run(tasks: list[Task], num_workers: int = 2) -> dict:
-    return {task.arguments: result for task, result in run_local(do, tasks, num_workers)}
-
-
-def test_a_crash_and_a_hang_cost_one_task_each():
+def check_a_crash_and_a_hang_cost_one_task_each(run: Callable):
     tasks = [Task(("square", n), 60) for n in range(12)]
     tasks[3:3] = [Task(("crash",), 60)]
     tasks[7:7] = [Task(("hang",), 3)]
-    results = run(tasks)
+    results = {task.arguments: result for task, result in run(do, tasks)}
     assert results.pop(("crash",)) == Failed("the decoder crashed on it")
     assert results.pop(("hang",)) == Failed("decoding took more than 3 s")
     assert results == {("square", n): n * n for n in range(12)}
 
 
+def test_a_crash_and_a_hang_cost_one_task_each():
+    check_a_crash_and_a_hang_cost_one_task_each(partial(run_local, num_workers=2))
+
+
 def test_other_errors_are_raised():
     with pytest.raises(OSError, match="No space left"):
-        run([Task(("fail",), 60)])
+        list(run_local(do, [Task(("fail",), 60)], num_workers=2))
 
 
 @pytest.mark.parametrize("seconds", [0.7, 1.6, 2.2, 2.8])
@@ -105,7 +108,7 @@ def cluster():
     """A Dask scheduler and two workers, started with Dask's own commands."""
     pytest.importorskip("distributed", reason="Dask is an optional requirement")
     dask = [str(Path(sys.executable).with_name("dask"))]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     options = ["--host", "127.0.0.1", "--no-dashboard"]
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--port", "0", *options],
@@ -133,6 +136,20 @@ def test_a_dask_cluster_gives_the_same_bytes(cluster, raw, tmp_path):
     prepare(raw, "--output_dir", tmp_path / "local" / "dataset")
     prepare(raw, "--output_dir", tmp_path / "dask" / "dataset", "--dask", cluster)
     assert contents(tmp_path / "local") == contents(tmp_path / "dask")
+
+
+def calls_at_work() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "genreast" in thread.name]
+
+
+def test_a_crash_and_a_hang_cost_a_dask_cluster_one_task_each(cluster):
+    from distributed import Client
+
+    check_a_crash_and_a_hang_cost_one_task_each(partial(run_dask, address=cluster))
+    with Client(cluster) as client:  # and nothing hangs there still
+        assert not any(client.run(calls_at_work).values())
+    with pytest.raises(OSError, match="No space left"):
+        list(run_dask(do, [Task(("fail",), 60)], cluster))
 
 
 def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
