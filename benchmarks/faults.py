@@ -42,10 +42,11 @@ def main() -> None:
 
 
 def kill_test(folder: Path, kills: int, seed: int = 0, songs: int = 24) -> dict:
-    """Kill runs with SIGKILL at random moments; each is finished and compared, byte for byte.
+    """Kill `kills` runs with SIGKILL at random moments; each is finished and compared, byte for
+    byte.
 
-    A moment is a share of the time that an unstopped run takes. Before each finish the output
-    must not exist, or be whole already.
+    A moment is a share of the time that an unstopped run takes; a run that was done before it is
+    not counted. Before each finish the output must not exist, or be whole already.
     """
     raw = make_songs(folder / "raw", songs)
     start = time.monotonic()
@@ -53,16 +54,19 @@ def kill_test(folder: Path, kills: int, seed: int = 0, songs: int = 24) -> dict:
     seconds = time.monotonic() - start
     whole = tree_digest(folder / "whole" / "dataset")
     lottery = random.Random(seed)
-    identical = stopped_midway = loaded_while_unfinished = 0
-    for number in range(kills):
-        output = folder / f"run {number}" / "dataset"
+    identical = stopped = loaded_while_unfinished = 0
+    while stopped < kills:
+        output = folder / "run" / "dataset"
         process = subprocess.Popen(command(raw, output), **QUIET)
         try:
             process.wait(lottery.uniform(0.2, 1.0) * seconds)
         except subprocess.TimeoutExpired:
-            stopped_midway += 1
             process.send_signal(signal.SIGKILL)
             process.wait()
+        else:
+            shutil.rmtree(output.parent)
+            continue
+        stopped += 1
         if output.exists():
             loaded_while_unfinished += tree_digest(output) != whole
         if work(output).exists() or not output.exists():
@@ -70,8 +74,7 @@ def kill_test(folder: Path, kills: int, seed: int = 0, songs: int = 24) -> dict:
         identical += tree_digest(output) == whole and not work(output).exists()
         shutil.rmtree(output.parent)
     return {
-        "kills": kills,
-        "stopped_midway": stopped_midway,
+        "stopped_midway": stopped,
         "byte_identical": identical,
         "seen_unfinished": loaded_while_unfinished,
         "seconds_unstopped": round(seconds, 1),

@@ -40,19 +40,22 @@ def fill(text: str, tables: dict[str, Callable[[Results], str]], results: Result
     return MARKED.sub(replace, text)
 
 
-def markdown(heads: list[str], rows: list[list[str]], result: dict | None = None) -> str:
-    """A Markdown table and where it was measured; nothing without rows."""
+def markdown(heads: list[str], rows: list[list[str]], *measured: dict | None) -> str:
+    """A Markdown table and where its results were measured; nothing without rows."""
     if not rows:
         return ""
     lines = [heads, ["---"] * len(heads), *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"\n{table}\n\n" + (f"{source(result)}\n\n" if result else "")
+    sources = "<br>".join(source(result) for result in measured if result)
+    return f"\n{table}\n\n" + (f"<sub>{sources}</sub>\n\n" if sources else "")
 
 
 def source(result: dict) -> str:
-    """The machine, commit and command of a result."""
+    """The machine, commits and command of a result; its parts may be measured one by one."""
     place = result.get("gpu") or f"{result.get('cores')} cores of {result.get('cpu')}"
-    return f"<sub>{place}; commit {result.get('commit')}; `{result.get('command')}`</sub>"
+    parts = [part for part in result.values() if isinstance(part, dict)]
+    commits = dict.fromkeys(one["commit"] for one in [result, *parts] if "commit" in one)
+    return f"{place}; commit {', '.join(commits)}; `{result.get('command')}`"
 
 
 def figure(value: float) -> str:
@@ -62,10 +65,13 @@ def figure(value: float) -> str:
 
 def spread(found: dict) -> str:
     """A median, and the least and most where it was measured more than once."""
-    if len(found["values"]) == 1:
-        return figure(found["median"])
-    low, high = found["spread"]
-    return f"{figure(found['median'])} ({figure(low)} to {figure(high)})"
+    values = found["values"]
+    return figure(found["median"]) if len(values) == 1 else between(found["median"], values)
+
+
+def between(middle: float, values: list[float]) -> str:
+    """A value, and the least and most of those it stands for."""
+    return f"{figure(middle)} ({figure(min(values))} to {figure(max(values))})"
 
 
 def percent(share: float | None) -> str:

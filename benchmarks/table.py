@@ -15,6 +15,7 @@ from benchmarks.markdown import (
     QUICK,
     ROOT,
     Results,
+    between,
     figure,
     markdown,
     percent,
@@ -65,7 +66,10 @@ def prepare(results: Results) -> str:
         [
             name.removeprefix("prepare-").replace("_", " "),
             titles[way],
-            figure(found["songs_a_second"]),
+            between(
+                found["songs_a_second"],
+                [results[name]["songs"] / seconds for seconds in found["seconds_spread"]],
+            ),
             figure(found["audio_seconds_a_second"]),
             figure(found["times_the_original"]) + "×",
             percent(found["share_of_the_decoder"]),
@@ -76,7 +80,7 @@ def prepare(results: Results) -> str:
         if "audio_seconds_a_second" in found
     ]
     heads = ["", "songs/s", "audio s/s", "to the original", "of the decoder", "memory"]
-    return markdown(["songs", *heads], rows, results.get(shown[0]) if shown else None)
+    return markdown(["songs", *heads], rows, *(results[name] for name in shown))
 
 
 def features(results: Results) -> str:
@@ -162,24 +166,33 @@ def prediction(results: Results) -> str:
     found = results.get("prediction", {})
     pairs = {
         "one_song": ("one 160 s song, start included", "stock", "stock pipeline"),
-        "folder_of_songs": ("a folder of songs", "original", "the original's loop"),
-        "small_model": ("a folder, small model", "decoder", "decoding alone"),
+        "folder_of_songs": (
+            "a folder of songs, five windows of each",
+            "original",
+            "the original's loop, one window of each",
+        ),
+        "small_model": ("a folder of songs, small model", "decoder", "decoding alone"),
         "evaluation": ("evaluating clips", "course", "the recipe's `evaluate()`"),
     }
     rows = []
     for name, (title, peer, peer_title) in pairs.items():
         if name in found:
             one = found[name]
-            rate = next((key for key in one["ours"] if key.endswith("_per_second")), None)
-            values = [one[way][rate or "median"] for way in ("ours", peer)]
-            unit = f" {rate.removesuffix('_per_second')}/s" if rate else " s"
-            cells = [f"{figure(value)}{unit}" for value in values]
+            cells = [amount(one[way]) for way in ("ours", peer)]
             rows.append([title, cells[0], peer_title, cells[1]])
     if "long_mix" in found:
         mix = found["long_mix"]
         title = f"{mix['hours']:g} h mix, peak memory"
         rows.append([title, f"{figure(mix['peak_gigabytes'])} GB", "", ""])
     return markdown(["", "ours", "instead", ""], rows, found)
+
+
+def amount(one: dict) -> str:
+    """A rate where one was measured, else seconds."""
+    for key, rate in one.items():
+        if key.endswith("_per_second"):
+            return f"{figure(rate)} {key.removesuffix('_per_second')}/s"
+    return spread({"values": one["seconds"], "median": one["median"]}) + " s"
 
 
 def growth(results: Results) -> str:
@@ -197,13 +210,23 @@ def faults(results: Results) -> str:
     if not found:
         return ""
     kills, broken = found["kill_test"], found["broken_files"]
-    sound = broken["files"] - broken["without_reason"]
+    statuses = ", ".join(
+        f"{count} {name.replace('_', ' ')}" for name, count in broken["statuses"].items()
+    )
     rows = [
-        ["killed at a random moment and run again", kills["kills"], kills["byte_identical"]],
-        ["broken files", broken["files"], min(broken["listed"], sound)],
+        [
+            "stopped by `kill -9` at a random moment, then run again",
+            f"{kills['stopped_midway']}",
+            f"{kills['byte_identical']} ended with the bytes of a run that was not stopped",
+        ],
+        [
+            "broken files among sound ones",
+            f"{broken['files']}",
+            f"{broken['listed']} listed in `songs.csv` ({statuses}), "
+            f"{broken['without_reason']} left out without a reason",
+        ],
     ]
-    heads = ["", "tried", "same bytes in the end; listed with a reason"]
-    return markdown(heads, [[str(cell) for cell in row] for row in rows], found)
+    return markdown(["", "tried", ""], rows, found)
 
 
 def gpu(results: Results) -> str:

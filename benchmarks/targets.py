@@ -90,7 +90,7 @@ TARGETS = [
         "one song against the stock pipeline", "one_song", "times_faster", 3, why_missed=TWICE
     ),
     prediction(
-        "a folder against the original's loop",
+        "windows a second over a folder, against the original's loop",
         "folder_of_songs",
         "times_the_rate",
         4,

@@ -223,9 +223,8 @@ def remedy_for(error: Exception, args: TrainArguments) -> str | None:
         return (
             f"a batch does not fit in memory ({args.per_device_train_batch_size} clips, "
             f"{args.per_device_eval_batch_size} in evaluation); halve "
-            "--per_device_train_batch_size and double --gradient_accumulation_steps (the result "
-            "is the same), set --activation_checkpointing true, or lower "
-            "--per_device_eval_batch_size"
+            "--per_device_train_batch_size and double --gradient_accumulation_steps, set "
+            "--activation_checkpointing true, or lower --per_device_eval_batch_size"
         )
     if getattr(error, "errno", None) in FULL or any(words in text for words in NO_SPACE):
         place = getattr(error, "filename", None) or args.output_dir
