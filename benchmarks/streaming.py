@@ -24,9 +24,9 @@ from datasets import Audio, ClassLabel, Features, Value
 from torch.utils.data import BatchSampler, DataLoader
 
 from benchmarks.measure import ROOT, rounded, save
-from genreast.assembly import ROWS_A_GROUP
 from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
 from genreast.batches import collate
+from genreast.clip_files import ROWS_A_GROUP
 from genreast.imbalance import EpochSampler
 from genreast.shards import RowGroups, read_shards
 from genreast.streaming import Deal, StreamedClips

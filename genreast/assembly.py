@@ -1,24 +1,20 @@
 """Put cut songs together into a dataset, and read it back to see that no split leaks."""
 
-import os
-import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Audio, Features, Value
+from datasets import Features, Value
 
 from genreast.audio import SAMPLING_RATE
-from genreast.audiofolder import METADATA_FILE, SPLITS, clip_columns
+from genreast.audiofolder import METADATA_FILE, clip_columns
+from genreast.clip_files import link, write_shards
 from genreast.clips import SongRecord, clip_name
 from genreast.features import FeatureStats
 from genreast.song_table import SongRow, read_songs
 from genreast.songs import genre_folders
-
-SHARD_BYTES = 400_000_000
-ROWS_A_GROUP = 100  # clips read at once from a shard: about 20 MB
+from genreast.splits import SPLITS
 
 
 def clip_rows(
@@ -43,31 +39,21 @@ def clip_rows(
 def write_files(table: list[dict], genres: list[str], clips: Path, folder: Path) -> None:
     """Link every clip of a split to its place under `folder`, and write `metadata.parquet`."""
     for row in table:
-        target = folder / row["file_name"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _link(clips / row["song_id"] / target.name, target)
+        link(_source(row, clips), folder / row["file_name"])
     features = Features({"file_name": Value("string"), **clip_columns(genres)})
     schema = features.arrow_schema
     pq.write_table(pa.Table.from_pylist(table, schema=schema), folder / METADATA_FILE)
 
 
-def write_shards(
+def write_parquet(
     table: list[dict], genres: list[str], clips: Path, folder: Path, split: str
 ) -> None:
-    """Write a split as Parquet shards that hold the clips' FLAC bytes, 100 clips at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    features = Features({"audio": Audio(sampling_rate=SAMPLING_RATE), **clip_columns(genres)})
-    schema = features.arrow_schema
+    """Write a split as Parquet shards that hold the clips' FLAC bytes."""
     # Songs in the order of the hash that ends their ids: read one after the other, as streaming
     # does, the genres come mixed.
     table = sorted(table, key=lambda row: row["song_id"].rsplit("-", 1)[-1])
-    shards = list(_shards(table, clips))
-    for number, rows in enumerate(shards):
-        name = f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-        with pq.ParquetWriter(folder / name, schema) as writer:
-            for at in range(0, len(rows), ROWS_A_GROUP):
-                part = [_with_sound(row, clips) for row in rows[at : at + ROWS_A_GROUP]]
-                writer.write_table(pa.Table.from_pylist(part, schema=schema))
+    metadata = pa.Table.from_pylist(table, schema=clip_columns(genres).arrow_schema)
+    write_shards([_source(row, clips) for row in table], metadata, split, folder)
 
 
 def train_stats(rows: list[SongRow], records: dict[str, SongRecord]) -> FeatureStats:
@@ -114,32 +100,5 @@ def check(folder: Path, recordings: bool = True) -> None:
         raise RuntimeError(f"{clips} clips written, {expected} listed in songs.csv")
 
 
-def _shards(table: list[dict], clips: Path) -> Iterator[list[dict]]:
-    """The rows in pieces whose sound stays below `SHARD_BYTES`."""
-    shard, held = [], 0
-    for row in table:
-        size = _source(row, clips).stat().st_size
-        if shard and held + size > SHARD_BYTES:
-            yield shard
-            shard, held = [], 0
-        shard.append(row)
-        held += size
-    if shard:
-        yield shard
-
-
 def _source(row: dict, clips: Path) -> Path:
     return clips / row["song_id"] / Path(row["file_name"]).name
-
-
-def _with_sound(row: dict, clips: Path) -> dict:
-    path = _source(row, clips)
-    return {**row, "audio": {"bytes": path.read_bytes(), "path": path.name}}
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

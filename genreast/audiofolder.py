@@ -27,8 +27,8 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError
 
 from genreast.errors import UserError
+from genreast.splits import SPLITS
 
-SPLITS = ("train", "validation", "test")
 METADATA_FILE = "metadata.parquet"
 SONGS_FILE = "songs.csv"
 PREPARATION_FILE = "preparation.json"

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
 from genreast.errors import UserError
 
 MODEL_TYPE = "audio-spectrogram-transformer"
@@ -41,11 +42,11 @@ def load(name: str) -> tuple[Any, Any]:
         )
     except SafetensorError as error:
         raise UserError(
-            f"the weights of model '{name}' are cut short or no safetensors ({_one_line(error)});"
+            f"the weights of model '{name}' are cut short or no safetensors ({one_line(error)});"
             " download or copy them again"
         ) from error
     except (OSError, ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
-        words = _one_line(error)
+        words = one_line(error)
         if "ignore_mismatched_sizes" in words:
             words = f"its weights have other shapes than its {CONFIG_FILE} says"
         raise UserError(f"model '{name}' cannot be loaded: {words}") from error
@@ -65,6 +66,17 @@ def load(name: str) -> tuple[Any, Any]:
 def label_names(model: Any) -> list[str]:
     """The genres in the order of the model's outputs."""
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def longest_window(config: Any) -> int:
+    """Samples that a model of this `ASTConfig` can hear at once."""
+    return (config.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
+
+
+def window_samples(config: Any) -> int:
+    """Samples of one window: as long as the clips of training, at most what the model can hear."""
+    seconds = getattr(config, "clip_seconds", None) or CLIP_SECONDS
+    return min(longest_window(config), round(seconds * SAMPLING_RATE))
 
 
 def fingerprint(name: str | Path) -> str:
@@ -127,7 +139,7 @@ def _hub_words(error: BaseException) -> str:
     for kind, words in kinds:
         if any(isinstance(each, kind) for each in chain):
             return words
-    return f"cannot be loaded: {_one_line(error)}"
+    return f"cannot be loaded: {one_line(error)}"
 
 
 def _check_config(name: str, config: dict[str, Any]) -> None:
@@ -161,6 +173,7 @@ def _check_extractor(name: str, model: Any, extractor: Any) -> None:
         raise UserError(f"model '{name}' does not fit its features: {'; '.join(faults)}")
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, on one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return text[:300] + ("…" if len(text) > 300 else "")

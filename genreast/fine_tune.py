@@ -27,6 +27,7 @@ from genreast.audiofolder import (
     preparation,
 )
 from genreast.batches import ClipDataset
+from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
@@ -69,7 +70,7 @@ def fine_tune(args: TrainArguments) -> None:
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
         callbacks = [ProgressTable(), ResumeSettings(), *early_stopping(args)]
-        window_seconds = models.window_samples(model.config) / SAMPLING_RATE
+        window_seconds = window_samples(model.config) / SAMPLING_RATE
         probe = can_probe(args, train_clips, eval_clips, window_seconds)
         trainer_class = ProbeTrainer if probe else GenreTrainer
         trainer = trainer_class(

@@ -5,36 +5,40 @@ from the Hub equals the folder sample by sample. The folder can also be publishe
 so are the shards of a dataset that was prepared as Parquet.
 """
 
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from datasets import Audio, ClassLabel, Features
+from datasets import ClassLabel, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from genreast.audio import SAMPLING_RATE
+from genreast.audiofolder import METADATA_FILE
+from genreast.clip_files import link, write_shards
 from genreast.errors import UserError
 from genreast.licenses import check_license
 from genreast.pages import without_seal, write_page
+from genreast.splits import SPLITS
 from genreast.staging import fill_aside
 
-SPLITS = ("train", "validation", "test")
-METADATA_FILE = "metadata.parquet"
 TABLES = ("songs.csv", "feature_stats.json")
-SHARD_BYTES = 300 * 1024 * 1024  # of sound in a shard; the Hub advises files below 500 MB
-ROWS_A_GROUP = 100  # the Dataset Viewer reads one row group at a time
 CLIPS = ("*/metadata.parquet", "*/*.flac", "*/*/*.flac")
 STAGED = ("README.md", *TABLES, "data/*.parquet", *CLIPS)
 OWNED = (
     "data/*.parquet",
     *(f"{split}/{name}" for split in SPLITS for name in (METADATA_FILE, "*.flac", "*/*.flac")),
 )
-COUNTS = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+COUNTS = (  # the Hub's size categories
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+)
 
 
 def check_dataset_dir(dataset_dir: Path, as_audiofolder: bool = False) -> None:
@@ -79,12 +83,13 @@ def stage_dataset(
         for split, table in _splits(dataset_dir).items():
             if shards := _shards_of(dataset_dir, split):
                 for shard in shards:
-                    _link(shard, folder / "data" / shard.name)
+                    link(shard, folder / "data" / shard.name)
             elif as_audiofolder:
                 for name in [METADATA_FILE, *table["file_name"].to_pylist()]:
-                    _link(dataset_dir / split / name, folder / split / name)
+                    link(dataset_dir / split / name, folder / split / name)
             else:
-                _write_shards(dataset_dir / split, table, split, folder / "data")
+                clips = [dataset_dir / split / name for name in table["file_name"].to_pylist()]
+                write_shards(clips, table.drop_columns("file_name"), split, folder / "data")
         for name in TABLES:
             if (dataset_dir / name).is_file():
                 shutil.copyfile(dataset_dir / name, folder / name)
@@ -118,55 +123,6 @@ def _splits(dataset_dir: Path) -> dict[str, pa.Table]:
 def _without_sound(path: Path) -> pa.Table:
     names = pq.read_schema(path).names
     return pq.read_table(path, columns=[name for name in names if name != "audio"])
-
-
-def _features(table: pa.Table) -> Features:
-    """What a row holds on the Hub: the sound first, then all that the metadata says."""
-    features = Features.from_arrow_schema(table.schema)
-    features.pop("file_name", None)
-    return Features({"audio": Audio(sampling_rate=SAMPLING_RATE), **features})
-
-
-def _write_shards(folder: Path, table: pa.Table, split: str, target: Path) -> None:
-    """Write a split as `<split>-<number>-of-<shards>.parquet`, row group by row group."""
-    target.mkdir(exist_ok=True)
-    schema = _features(table).arrow_schema
-    shards = list(_shards(folder, table))
-    for number, shard in enumerate(shards):
-        path = target / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-        # Content-defined chunks let Xet send only the clips that are new.
-        with pq.ParquetWriter(path, schema, use_content_defined_chunking=True) as writer:
-            for start in range(0, len(shard), ROWS_A_GROUP):
-                rows = shard.slice(start, ROWS_A_GROUP)
-                names = rows["file_name"].to_pylist()
-                sound = [
-                    {"bytes": (folder / name).read_bytes(), "path": Path(name).name}
-                    for name in names
-                ]
-                columns = [pa.array(sound, schema.field("audio").type)]
-                columns += rows.drop_columns("file_name").columns
-                writer.write_table(pa.table(columns, schema=schema))
-
-
-def _shards(folder: Path, table: pa.Table) -> Iterator[pa.Table]:
-    """The table in pieces whose sound stays below `SHARD_BYTES`."""
-    start = held = 0
-    for index, name in enumerate(table["file_name"].to_pylist()):
-        size = (folder / name).stat().st_size
-        if held and held + size > SHARD_BYTES:
-            yield table.slice(start, index - start)
-            start, held = index, 0
-        held += size
-    yield table.slice(start)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the disk cannot."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: bool) -> str:
@@ -206,7 +162,7 @@ NO_RIGHTS = (
 def _metadata(splits: dict[str, pa.Table], license: str | None, as_audiofolder: bool) -> dict:
     """The card's YAML: what search and the Viewer need, and which files make which split."""
     rows = sum(len(table) for table in splits.values())
-    size = next((name for limit, name in COUNTS if rows < limit), "100K<n<1M")
+    size = next(name for limit, name in COUNTS if rows < limit)
     pattern = "{0}/**" if as_audiofolder else "data/{0}-*"
     files = [{"split": split, "path": pattern.format(split)} for split in splits]
     data = {
@@ -221,7 +177,7 @@ def _metadata(splits: dict[str, pa.Table], license: str | None, as_audiofolder: 
 
 def _counts(splits: dict[str, pa.Table]) -> str:
     """Songs and clips of each genre in each split, as a table."""
-    genres: ClassLabel = _features(next(iter(splits.values())))["label"]
+    genres: ClassLabel = Features.from_arrow_schema(next(iter(splits.values())).schema)["label"]
     lines = [f"| genre | {' | '.join(f'{split}: songs, clips' for split in splits)} |"]
     lines.append("|---|" + "---|" * len(splits))
     for label, genre in enumerate(genres.names):

@@ -19,8 +19,6 @@ from scipy.special import softmax
 from genreast import attention, checkpoint, last_layer, packed
 from genreast.audio import (
     CLIP_SECONDS,
-    FRAME_LENGTH,
-    FRAME_SHIFT,
     SAMPLING_RATE,
     AudioError,
 )
@@ -92,9 +90,7 @@ class GenreClassifier:
             attention.use(model)
             packed.use(model)
         self.labels = checkpoint.label_names(model)
-        longest = (extractor.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
-        seconds = getattr(model.config, "clip_seconds", None) or CLIP_SECONDS
-        self.window = min(longest, round(seconds * SAMPLING_RATE))  # samples
+        self.window = checkpoint.window_samples(model.config)
 
     @classmethod
     def from_pretrained(
@@ -201,7 +197,7 @@ class GenreClassifier:
         silent = hearing.peak < SILENCE_PEAK
         return SongPrediction(
             **common,
-            problem="the file is silent: there is nothing to judge" if silent else None,
+            problem="what was heard of it is silent: nothing to judge" if silent else None,
             starts=hearing.starts,
             log_probabilities=np.stack(hearing.rows),
             embedding=hearing.embedding / len(hearing.rows),

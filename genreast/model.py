@@ -16,8 +16,8 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
-from genreast.checkpoint import could_be_on_the_hub
+from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
+from genreast.checkpoint import could_be_on_the_hub, longest_window, one_line
 from genreast.errors import UserError
 from genreast.features import num_frames
 
@@ -42,11 +42,6 @@ def window_frames(seconds: float) -> int:
     return math.ceil(num_frames(round(seconds * SAMPLING_RATE)) / 16) * 16
 
 
-def longest_window(config: ASTConfig) -> int:
-    """Samples a model can hear at once."""
-    return (config.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
-
-
 def set_window(config: ASTConfig, clip_seconds: float) -> None:
     """Note in the config, as `clip_seconds`, the length of window the model is trained on.
 
@@ -55,12 +50,6 @@ def set_window(config: ASTConfig, clip_seconds: float) -> None:
     if round(clip_seconds * SAMPLING_RATE) > longest_window(config):
         clip_seconds = min(CLIP_SECONDS, longest_window(config) / SAMPLING_RATE)
     config.clip_seconds = round(clip_seconds, 3)
-
-
-def window_samples(config: ASTConfig) -> int:
-    """Samples of one window: as long as the clips of training, at most what the model can hear."""
-    seconds = getattr(config, "clip_seconds", None) or CLIP_SECONDS
-    return min(longest_window(config), round(seconds * SAMPLING_RATE))
 
 
 def from_scratch(
@@ -99,9 +88,7 @@ def from_scratch(
     return model
 
 
-def from_pretrained(
-    source: str, attn_implementation: str = "sdpa", revision: str | None = None
-) -> ASTForAudioClassification:
+def from_pretrained(source: str, attn_implementation: str = "sdpa") -> ASTForAudioClassification:
     """A model from a Hub id or a model folder, in float32.
 
     Raises UserError when there is none, when the Hub cannot be reached, or when it is no AST.
@@ -111,7 +98,7 @@ def from_pretrained(
     if not Path(source).exists() and not could_be_on_the_hub(source):
         raise UserError(f"model '{source}' is not there: expected a model folder or a Hub id")
     try:
-        config = ASTConfig.from_pretrained(source, revision=revision)
+        config = ASTConfig.from_pretrained(source)
         if config.model_type != ASTConfig.model_type:
             raise UserError(
                 f"'{source}' is a {config.model_type} model; expected an Audio Spectrogram "
@@ -119,7 +106,6 @@ def from_pretrained(
             )
         model, report = ASTForAudioClassification.from_pretrained(
             source,
-            revision=revision,
             config=config,
             attn_implementation=attn_implementation,
             dtype=torch.float32,
@@ -128,7 +114,7 @@ def from_pretrained(
         )
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         misfit = "ignore_mismatched_sizes" in str(error)
-        cause = "its weights do not fit its config.json" if misfit else _first_line(error)
+        cause = "its weights do not fit its config.json" if misfit else one_line(error)
         raise UserError(f"model '{source}' cannot be loaded: {cause}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("classifier."))
     if missing:
@@ -210,7 +196,7 @@ def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdp
     except (EOFError, LookupError) as error:
         raise UserError(f"'{path}' is not a file that torch.save wrote") from error
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be read as a state dict: {_first_line(error)}") from error
+        raise UserError(f"'{path}' cannot be read as a state dict: {one_line(error)}") from error
     weights = _without_wrapper(weights) if isinstance(weights, dict) else {}
     head = weights.get("classifier.dense.weight")
     positions = weights.get("audio_spectrogram_transformer.embeddings.position_embeddings")
@@ -265,11 +251,6 @@ def _without_wrapper(weights: dict) -> dict[str, torch.Tensor]:
         if starts and isinstance(tensor, torch.Tensor):
             cleaned[name[min(starts) :]] = tensor.contiguous()
     return cleaned
-
-
-def _first_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:300] + ("…" if len(text) > 300 else "")
 
 
 def set_labels(model: ASTForAudioClassification, label_names: list[str]) -> bool:

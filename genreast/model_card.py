@@ -14,10 +14,14 @@ from typing import Any
 import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import ASTConfig
 
+from genreast.audio import SAMPLING_RATE
+from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.licenses import check_license
 from genreast.staging import FIGURES, read_json, safetensors_header
+from genreast.summary import number
 
 METRICS = {  # key in metrics.json: (name for people, the Hub's metric id)
     "accuracy": ("Accuracy", "accuracy"),
@@ -66,7 +70,6 @@ SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it
     "duplicates": "recordings left out as duplicates: {}",
     "clip_seconds": "clips of {} s",
 }
-FRAME_SECONDS = 0.01  # AST's frames come every 10 ms
 FEW_TRAIN_SONGS = 20  # a genre with fewer is named as rare
 NAMED = 5  # genres that a sentence lists; of more it gives the number
 FEW_TEST_SONGS = 10  # a genre's own scores on fewer are hardly more than anecdotes
@@ -83,9 +86,7 @@ class ModelFacts:
 
     # The model folder
     genres: list[str] = field(default_factory=list)
-    window_seconds: float = 10.24
-    mean: float | None = None
-    std: float | None = None
+    window_seconds: float = 10.0
     parameters: int | None = None
 
     # training_config.yaml
@@ -193,7 +194,6 @@ def read_facts(
 ) -> ModelFacts:
     """Gather a card's facts from a staging folder, which holds all that may be told."""
     config = read_json(staged / "config.json")
-    extractor = read_json(staged / "preprocessor_config.json")
     tensors = safetensors_header(staged / "model.safetensors")
     training = _read(staged / "training_config.yaml", yaml.safe_load)
     evaluation = _read(staged / "metrics.json", json.loads)
@@ -206,9 +206,7 @@ def read_facts(
         license=license,
         dataset_repo=dataset_repo,
         genres=[labels[key] for key in sorted(labels, key=int)],
-        window_seconds=config["max_length"] * FRAME_SECONDS,
-        mean=extractor.get("mean"),
-        std=extractor.get("std"),
+        window_seconds=window_samples(ASTConfig.from_dict(config)) / SAMPLING_RATE,
         parameters=sum(
             math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
         ),
@@ -294,11 +292,6 @@ def few(counts: dict[str, int], least: int) -> str | None:
         return ", ".join(f"{genre} ({n})" for genre, n in rare.items())
     rarest = min(rare, key=rare.get)
     return f"{len(rare)} of {len(counts)} genres, the rarest being {rarest} ({rare[rarest]})"
-
-
-def number(value: float | None) -> str:
-    """A score with three decimals; a dash for one that could not be measured."""
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _recipe(settings: dict[str, Any]) -> dict[str, str]:

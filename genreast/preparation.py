@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genreast.arguments import PrepareArguments
-from genreast.assembly import check, clip_rows, train_stats, write_files, write_shards
+from genreast.assembly import check, clip_rows, train_stats, write_files, write_parquet
 from genreast.audio import SAMPLING_RATE
 from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.dataset_card import write_card, write_facts
@@ -24,9 +24,9 @@ from genreast.groups import (
     read_group_table,
     without_group,
 )
-from genreast.song_table import SPLITS, SongRow, read_songs, summary, write_songs
+from genreast.song_table import SongRow, read_songs, summary, write_songs
 from genreast.songs import Library, as_unicode
-from genreast.splits import Member, check_enough, split_songs
+from genreast.splits import SPLITS, Member, check_enough, split_songs
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, default_workers, run_dask, run_local
 
@@ -166,7 +166,7 @@ def write_dataset(
             if table and args.format == "files":
                 write_files(table, library.genres, work.clips, work.dataset / split)
             elif table:
-                write_shards(table, library.genres, work.clips, work.dataset / "data", split)
+                write_parquet(table, library.genres, work.clips, work.dataset / "data", split)
         write_songs(rows, work.dataset)
         if args.feature_stats:
             train_stats(rows, records).save(work.dataset)

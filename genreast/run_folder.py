@@ -1,6 +1,5 @@
 """The folder of a run: held by one run, resumed from whole checkpoints, never overwritten."""
 
-import errno
 import fcntl
 import json
 import sys
@@ -12,13 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import ASTConfig, TrainerCallback
 
-from genreast.errors import UserError
+from genreast.errors import DISK_FULL, UserError
 from genreast.recipe import TrainArguments
 
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
 MODEL_FILES = ("config.json", "model.safetensors", "training_config.yaml")
 SETTINGS_FILE = "resume_settings.json"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
@@ -226,7 +224,7 @@ def remedy_for(error: Exception, args: TrainArguments) -> str | None:
             "--per_device_train_batch_size and double --gradient_accumulation_steps, set "
             "--activation_checkpointing true, or lower --per_device_eval_batch_size"
         )
-    if getattr(error, "errno", None) in FULL or any(words in text for words in NO_SPACE):
+    if getattr(error, "errno", None) in DISK_FULL or any(words in text for words in NO_SPACE):
         place = getattr(error, "filename", None) or args.output_dir
         return (
             f"'{place}' cannot be written to its end: the disk is full; make room, then go on from "

@@ -15,8 +15,8 @@ from transformers import ASTConfig, pipeline
 from transformers.utils import logging
 
 from genreast.audio import FRAME_LENGTH, SAMPLING_RATE, AudioError, load_audio
+from genreast.checkpoint import window_samples
 from genreast.errors import UserError
-from genreast.model import window_samples
 
 CLIPS = 8
 MADE_SOUND = "a made sound"

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from genreast.errors import UserError
+from genreast.splits import SPLITS
 
 SONGS_FILE = "songs.csv"
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass

@@ -32,7 +32,6 @@ class SongFile:
 
     path: str  # relative to the raw folder, with forward slashes
     genre: str = ""
-    label: int = -1
     status: str = ""
     reason: str = ""
 
@@ -95,9 +94,8 @@ def scan(raw_dir: str | Path) -> Library:
             f"{found} found in '{raw_dir}'; expected two or more genre folders with songs in them,"
             f" such as {root / '0_jazz'} and {root / '1_rock'}"
         )
-    labels = {folder: label for label, folder in enumerate(genres)}
     found = [
-        SongFile(file.path, genres.get(name, ""), labels.get(name, -1), file.status, file.reason)
+        SongFile(file.path, genres.get(name, ""), file.status, file.reason)
         for name in folders
         for file in files[name]
     ]
@@ -113,7 +111,7 @@ def _told_apart(files: list[SongFile]) -> list[SongFile]:
     for file in files:
         if not file.status and (other := paths.setdefault(file.song_id, file.path)) != file.path:
             reason = f"named as '{other}' is, in another Unicode form; rename one"
-            file = SongFile(file.path, file.genre, file.label, "unreadable", reason)
+            file = SongFile(file.path, file.genre, "unreadable", reason)
         result.append(file)
     return result
 

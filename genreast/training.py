@@ -17,6 +17,7 @@ from transformers.trainer_utils import EvalPrediction
 from genreast import attention, last_layer
 from genreast.augment import Augmentation, kept_tokens, random_crop
 from genreast.batches import ClipDataset, collate, pool_windows, split_windows
+from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.features import LogMel
 from genreast.imbalance import (
@@ -28,7 +29,7 @@ from genreast.imbalance import (
     soft_targets,
 )
 from genreast.metrics import evaluate_clips
-from genreast.model import load_weights, window_samples
+from genreast.model import load_weights
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
 

@@ -15,12 +15,13 @@ import filelock
 
 from genreast import __version__
 from genreast.arguments import PrepareArguments
-from genreast.audiofolder import PREPARATION_FILE, SONGS_FILE, SPLITS
+from genreast.audiofolder import PREPARATION_FILE, SONGS_FILE
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.pages import PAGE_FILE, is_sealed
 from genreast.songs import is_junk
+from genreast.splits import SPLITS
 
 SETTINGS_FILE = "settings.json"
 SUMMARY_FILE = "published.txt"  # written just before the dataset gets its name

@@ -118,13 +118,13 @@ def genre_dataset(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def sharded(tmp_path_factory, genre_dataset) -> Path:
     """The genre dataset as `prepare_dataset.py --format parquet` writes it, in small pieces."""
-    from genreast import assembly
+    from genreast import assembly, clip_files
     from genreast.audiofolder import load_splits
 
     folder = tmp_path_factory.mktemp("sharded")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "SHARD_BYTES", 150_000)
-        patch.setattr(assembly, "ROWS_A_GROUP", ROWS_A_GROUP)
+        patch.setattr(clip_files, "SHARD_BYTES", 150_000)
+        patch.setattr(clip_files, "ROWS_A_GROUP", ROWS_A_GROUP)
         for split, rows in load_splits(genre_dataset).items():
             table = []
             for row in rows:
@@ -135,7 +135,7 @@ def sharded(tmp_path_factory, genre_dataset) -> Path:
                 link.symlink_to(clip)
             names = rows.features["label"].names
             target = folder / "dataset" / "data"
-            assembly.write_shards(table, names, folder / "clips", target, split)
+            assembly.write_parquet(table, names, folder / "clips", target, split)
     assert len(list(target.glob("train-*"))) > 3
     return folder / "dataset"
 

@@ -14,7 +14,7 @@ from datasets import Audio, load_dataset
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
-from genreast import hub_dataset
+from genreast import clip_files, hub_dataset
 from genreast.errors import UserError
 from genreast.hub import Destination, publish
 from genreast.staging import files_in, scan
@@ -51,7 +51,7 @@ def stage(dataset_dir, license="cc-by-4.0", as_audiofolder=False) -> Path:
 def test_what_is_loaded_from_the_hub_is_the_folder_sample_by_sample(
     hub, api, dataset_dir, tmp_path, monkeypatch, as_audiofolder
 ):
-    monkeypatch.setattr(hub_dataset, "SHARD_BYTES", 300_000)
+    monkeypatch.setattr(clip_files, "SHARD_BYTES", 300_000)
     staged = stage(dataset_dir, as_audiofolder=as_audiofolder)
     if not as_audiofolder:
         assert len(list((staged / "data").glob("train-*"))) > 1, "more than one shard"

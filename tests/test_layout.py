@@ -9,8 +9,8 @@ from conftest import ROOT
 # Each module imports only from those before it.
 ROOMS = """
     errors allocator audio features config arguments pages
-    songs tags cuts fingerprint clips song_table audiofolder workers work_folder duplicates groups
-    splits dataset_card assembly preparation
+    songs splits tags cuts fingerprint clips song_table audiofolder workers work_folder
+    duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe metrics attention
     last_layer training probe memory progress run_folder model_folder fine_tune launch
     precision windows packed inference answers

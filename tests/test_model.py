@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTForAudioClassification
 
+from genreast import checkpoint
 from genreast import model as models
 from genreast.errors import UserError
 
@@ -107,14 +108,14 @@ def test_weights_are_loaded_by_the_names_they_are_saved_under(small, tmp_path):
 def test_the_window_is_the_clips_length_where_the_model_can_hear_it():
     config = ASTConfig(**SMALL)
     models.set_window(config, 10.0)
-    assert models.window_samples(config) == 160_000
+    assert checkpoint.window_samples(config) == 160_000
     models.set_window(config, 5.0)
-    assert models.window_samples(config) == 80_000
+    assert checkpoint.window_samples(config) == 80_000
     models.set_window(config, 30.0)  # longer than it can hear: 10 s of it at a time
-    assert models.window_samples(config) == 160_000
+    assert checkpoint.window_samples(config) == 160_000
     config.max_length = models.window_frames(30)
     models.set_window(config, 30.0)
-    assert models.window_samples(config) == 480_000
+    assert checkpoint.window_samples(config) == 480_000
 
 
 def test_what_is_no_ast_is_refused(tmp_path):
