@@ -254,7 +254,9 @@ class PushArguments:
     )
     commit_message: str = option("Publish with GenreAST", "first line of the commit")
     staging_dir: str | None = option(
-        None, "where the files are gathered (default: MODEL_DIR/hub_staging)"
+        None,
+        "where the model's files are gathered; the dataset's and the Space's lie beside it, as"
+        " NAME-dataset and NAME-space (default: MODEL_DIR/hub_staging, DATASET_DIR-hub_staging)",
     )
     dry_run: bool = option(False, "stage and check everything, upload nothing")
 

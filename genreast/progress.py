@@ -23,13 +23,11 @@ EPOCH_COLUMNS = {
 
 
 def summary(trainer: GenreTrainer) -> str:
-    """What is about to run, in a few lines: data, model, device, steps."""
+    """What is about to run, in a few lines: device, model, memory, data."""
     args, model, clips = trainer.args, trainer.ast, trainer.train_clips
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    steps = args.max_steps if args.max_steps > 0 else _steps(trainer)
     songs = Counter(label for label, _ in set(zip(clips.labels, clips.song_ids, strict=True)))
     counts = Counter(clips.labels)
     shards = args.world_size if trainer.is_fsdp_enabled else 1
@@ -40,7 +38,6 @@ def summary(trainer: GenreTrainer) -> str:
         f"memory      {training_memory(model, args, shards)}",
         f"data        {len(clips)} clips of {len(set(clips.song_ids))} songs to train on, "
         f"{len(trainer.eval_clips)} of {len(set(trainer.eval_clips.song_ids))} to validate",
-        f"steps       {steps}, {batch} clips each, {args.num_train_epochs:g} epochs",
         "genres      "
         + ", ".join(
             f"{name} {songs[label]} songs / {counts[label]} clips"
@@ -48,11 +45,6 @@ def summary(trainer: GenreTrainer) -> str:
         ),
     ]
     return "\n".join(lines)
-
-
-def _steps(trainer: GenreTrainer) -> int:
-    steps_an_epoch = len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps
-    return round(max(steps_an_epoch, 1) * trainer.args.num_train_epochs)
 
 
 def _device(args) -> str:
@@ -66,7 +58,9 @@ def _tokens(model) -> int:
 
 
 class ProgressTable(TrainerCallback):
-    """A bar with loss and rate to stderr while training, and a line of metrics after each epoch."""
+    """The number of steps, a bar with loss and rate, and a line of metrics after each epoch, all
+    to stderr.
+    """
 
     def __init__(self):
         self.bar: tqdm | None = None
@@ -75,6 +69,9 @@ class ProgressTable(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
+            batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            epochs = "" if args.max_steps > 0 else f", {args.num_train_epochs:g} epochs"
+            self._write(f"steps       {state.max_steps}, {batch} clips each{epochs}")
             self.bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,

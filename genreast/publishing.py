@@ -77,6 +77,9 @@ def _pack_dataset(args: PushArguments) -> Parcel:
     dataset_dir = Path(args.dataset_dir).resolve()  # "." has no name
     # Beside the dataset, not in it: a loader would take the shards for more of it.
     folder = dataset_dir.with_name(f"{dataset_dir.name}-hub_staging")
+    if args.staging_dir:
+        folder = Path(args.staging_dir)
+        folder = folder.with_name(f"{folder.name}-dataset")
     as_audiofolder = args.dataset_format == "audiofolder"
     hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder)
     hub_dataset.stage_dataset(

@@ -270,6 +270,18 @@ def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, 
     assert not hub.calls
 
 
+def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, genre_dataset):
+    data = shutil.copytree(genre_dataset, tmp_path / "processed")
+    options = ["--dataset_dir", data, "--dataset_repo", "alice/songs", "--space", "alice/page"]
+    options += ["--dry_run", "--staging_dir", tmp_path / "staged"]
+    output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
+    assert output.returncode == 0, output.stderr
+    names = ["staged-dataset", "staged", "staged-space"]
+    assert output.stdout.split() == [str(tmp_path / name) for name in names]
+    assert all((tmp_path / name / "README.md").is_file() for name in names)
+    assert not (tmp_path / "processed-hub_staging").exists()
+
+
 def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):
     dataset_dir = shutil.copytree(genre_dataset, tmp_path / "processed")
     options = ["--dataset_dir", dataset_dir, "--dataset_repo", "alice/songs"]

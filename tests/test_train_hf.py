@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, run_training
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, pipeline
 
@@ -69,6 +70,18 @@ def test_the_folder_is_a_plain_hub_model_with_what_made_it(trained):
     assert str(Path.home()) not in (trained / "training_config.yaml").read_text()
     history = json.loads((trained / "train_metrics.json").read_text())["history"]
     assert [entry["epoch"] for entry in history] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [(["--num_train_epochs", "2"], ", 2 epochs\n"), (["--max_steps", "3"], "\n")],
+)
+def test_the_steps_told_are_those_run(short_start, genre_dataset, tmp_path, capsys, length, words):
+    flags = ["--per_device_train_batch_size", "3", "--gradient_accumulation_steps", "4", *length]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags)
+    told = re.search(r"steps +(\d+), 12 clips each(.*\n)", capsys.readouterr().err)
+    last = max(int(path.name.split("-")[1]) for path in tmp_path.glob("model/checkpoint-*"))
+    assert (int(told[1]), told[2]) == (last, words)
 
 
 def test_bfloat16_on_a_cpu_attends_by_plain_products_and_no_file_says_so(
