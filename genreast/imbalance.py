@@ -17,20 +17,22 @@ def class_counts(
     return np.bincount(labels, minlength=num_classes)
 
 
-def sampling_weights(labels: Sequence[int], counts: np.ndarray, exponent: float) -> np.ndarray:
-    """How often each clip is drawn against the others: its class's share to the power −exponent.
+def drawn_shares(counts: np.ndarray, exponent: float) -> np.ndarray:
+    """Each class's share of the clips that are drawn, (classes,), in proportion to p^(1 − exponent)
+    where p is its share of `counts`: as it is at 0, every class alike at 1.
 
-    A class of share p is then drawn in proportion to p^(1 − exponent): as it is at 0, every class
-    alike at 1. The original GenreAST repeats clips by the same rule, rounded up.
+    The original GenreAST repeats clips by the same rule, rounded up.
     """
+    counts = np.asarray(counts)
+    drawn = np.where(counts > 0, (counts / counts.sum()) ** (1.0 - exponent), 0.0)
+    return drawn / drawn.sum()
+
+
+def sampling_weights(labels: Sequence[int], counts: np.ndarray, exponent: float) -> np.ndarray:
+    """How often each clip is drawn against the others: those of a class split its drawn share."""
     labels = np.asarray(labels)
     clips = np.bincount(labels, minlength=len(counts))
-    share = counts / counts.sum()
-    # Counted by song, a class's clips share what its songs weigh.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        target = np.where(counts > 0, share ** (1 - exponent), 0.0)
-        per_clip = np.where(clips > 0, target / clips, 0.0)
-    return per_clip[labels]
+    return (drawn_shares(counts, exponent) / clips.clip(min=1))[labels]
 
 
 class EpochSampler(Sampler[int]):
@@ -68,18 +70,21 @@ class EpochSampler(Sampler[int]):
         return first[np.searchsorted(edges, marks * edges[-1] / len(self)).clip(max=len(self) - 1)]
 
 
-def class_weights(counts: np.ndarray, kind: str = "none", beta: float = 0.999) -> torch.Tensor:
-    """Weight of each class in the loss, (classes,), scaled so that the mean over samples is 1.
+def class_weights(
+    counts: np.ndarray, shares: np.ndarray, kind: str = "none", beta: float = 0.999
+) -> torch.Tensor:
+    """Weight of each class in the loss, (classes,), scaled so that its mean over the clips drawn is
+    1: `shares` (classes,) says which are.
 
     `inverse` is 1 / n; `effective` is (1 − β) / (1 − β^n), one over the effective number of samples
     (Cui 2019, equation 2). A class without samples weighs nothing.
     """
-    counts = torch.as_tensor(counts, dtype=torch.float64)
+    counts, shares = (torch.as_tensor(each, dtype=torch.float64) for each in (counts, shares))
     if kind == "none":
         return torch.ones(len(counts))
     raw = 1 / counts if kind == "inverse" else (1 - beta) / (1 - beta**counts)
     raw = torch.where(counts > 0, raw, 0.0)
-    return (raw * counts.sum() / (raw * counts).sum()).float()
+    return (raw / (raw * shares).sum()).float()
 
 
 def soft_targets(
@@ -103,8 +108,8 @@ class ClassificationLoss(nn.Module):
 
     - `cross_entropy`: −Σ t log p.
     - `focal`: −Σ t (1 − p)^γ log p (Lin 2017, equation 4).
-    - `logit_adjusted`: cross-entropy of logits + τ log π, π the train split's class shares
-      (Menon 2021, equation 10); predictions use the plain logits.
+    - `logit_adjusted`: cross-entropy of logits + τ log π, π the classes' `shares` of what the loss
+      meets (Menon 2021, equation 10); predictions use the plain logits.
 
     Each is multiplied by the target's mean class weight. The losses are for a sum: the caller
     divides by the number of samples of the whole batch over all processes.
@@ -113,7 +118,7 @@ class ClassificationLoss(nn.Module):
     def __init__(
         self,
         kind: str = "cross_entropy",
-        counts: np.ndarray | None = None,
+        shares: np.ndarray | None = None,
         weights: torch.Tensor | None = None,
         gamma: float = 2.0,
         tau: float = 1.0,
@@ -121,11 +126,10 @@ class ClassificationLoss(nn.Module):
         super().__init__()
         self.kind, self.gamma = kind, gamma
         self.register_buffer("weights", weights)
-        shares = adjustment = None
-        if kind == "logit_adjusted":
-            shares = torch.as_tensor(counts / np.sum(counts)).float()
-            adjustment = tau * shares.clamp(min=1e-12).log()
-        self.register_buffer("shares", shares)
+        adjusted = kind == "logit_adjusted"
+        spread = torch.as_tensor(shares).float() if adjusted else None
+        adjustment = tau * spread.clamp(min=1e-12).log() if adjusted else None
+        self.register_buffer("shares", spread)
         self.register_buffer("adjustment", adjustment)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

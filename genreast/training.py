@@ -25,6 +25,7 @@ from genreast.imbalance import (
     EpochSampler,
     class_counts,
     class_weights,
+    drawn_shares,
     sampling_weights,
     soft_targets,
 )
@@ -65,11 +66,11 @@ class GenreTrainer(Trainer):
         self.counts = class_counts(
             train_clips.labels, train_clips.song_ids, len(self.genres), args.count_by
         )
-        weights = class_weights(self.counts, args.class_weights, args.effective_beta)
-        # The adjustment is to how often the loss meets each genre, which sampling changes.
-        met = np.where(self.counts, self.counts ** (1.0 - args.sampling_exponent), 0)
+        # Weights and adjustment are to how often the loss meets each genre, which sampling changes.
+        shares = drawn_shares(self.counts, args.sampling_exponent)
+        weights = class_weights(self.counts, shares, args.class_weights, args.effective_beta)
         self.loss = ClassificationLoss(
-            args.loss, met, weights, args.focal_gamma, args.logit_adjustment
+            args.loss, shares, weights, args.focal_gamma, args.logit_adjustment
         )
         self._generator = torch.Generator()
         self._micro_step = (-1, 0)

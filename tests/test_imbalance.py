@@ -14,12 +14,14 @@ from genreast.imbalance import (
     EpochSampler,
     class_counts,
     class_weights,
+    drawn_shares,
     sampling_weights,
     soft_targets,
 )
 
 LABELS = [0] * 200 + [1] * 40 + [2] * 10
 COUNTS = np.array([200, 40, 10])
+SHARES = COUNTS / COUNTS.sum()
 
 
 def drawn(exponent: float, epoch: int = 0) -> list[int]:
@@ -37,8 +39,7 @@ def test_exponent_0_is_a_permutation_and_another_each_epoch():
 @given(exponent=st.floats(0, 1), epoch=st.integers(0, 50))
 @settings(max_examples=40, deadline=None)
 def test_class_counts_follow_the_share_to_the_power_1_minus_exponent(exponent, epoch):
-    share = COUNTS / COUNTS.sum()
-    expected = share ** (1 - exponent) / (share ** (1 - exponent)).sum() * 250
+    expected = SHARES ** (1 - exponent) / (SHARES ** (1 - exponent)).sum() * 250
     indices = drawn(exponent, epoch)
     counts = np.bincount([LABELS[index] for index in indices], minlength=3)
     assert len(indices) == 250
@@ -61,16 +62,18 @@ def test_counted_by_song_a_genre_of_long_songs_weighs_what_its_songs_do():
     assert abs(sum(labels[index] for index in sampler) - 50) <= 1
 
 
-def test_class_weights_follow_their_formulas_and_average_1_over_samples():
+def test_class_weights_follow_their_formulas_and_average_1_over_what_is_drawn():
     inverse, effective = (
-        class_weights(COUNTS, kind, beta=0.99).double() for kind in ("inverse", "effective")
+        class_weights(COUNTS, SHARES, kind, beta=0.99).double() for kind in ("inverse", "effective")
     )
     assert inverse * COUNTS == pytest.approx(np.full(3, 250 / 3))
     raw = (1 - 0.99) / (1 - 0.99 ** COUNTS.astype(float))  # Cui 2019, equation 2
     np.testing.assert_allclose(effective / effective[0], raw / raw[0], rtol=1e-6)
     for weights in (inverse, effective):
         assert (weights * COUNTS).sum() / 250 == pytest.approx(1)
-    assert class_weights([5, 0, 5], "inverse").tolist() == [1, 0, 1]
+    assert class_weights([5, 0, 5], [0.5, 0, 0.5], "inverse").tolist() == [1, 0, 1]
+    balanced = class_weights(COUNTS, drawn_shares(COUNTS, 1.0), "inverse")
+    assert balanced.mean() == pytest.approx(1)
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def test_weighted_cross_entropy_is_torchs(batch, smoothing):
         logits, labels, reduction="none", label_smoothing=smoothing
     )
     torch.testing.assert_close(loss, expected)
-    weights = class_weights(COUNTS, "inverse")
+    weights = class_weights(COUNTS, SHARES, "inverse")
     weighted = ClassificationLoss(weights=weights)(logits, soft_targets(labels, 3))
     expected = nn.functional.cross_entropy(logits, labels, weights, reduction="none")
     torch.testing.assert_close(weighted, expected)
@@ -106,18 +109,15 @@ def test_focal_loss_is_lins_and_cross_entropy_at_gamma_0(batch):
 
 def test_logit_adjustment_is_menons(batch):
     logits, labels = batch
-    loss = ClassificationLoss("logit_adjusted", COUNTS, tau=1.5)(logits, soft_targets(labels, 3))
-    prior = torch.tensor(COUNTS / COUNTS.sum())
-    adjusted = logits + 1.5 * prior.log()
+    loss = ClassificationLoss("logit_adjusted", SHARES, tau=1.5)(logits, soft_targets(labels, 3))
+    adjusted = logits + 1.5 * torch.tensor(SHARES).log()
     expected = nn.functional.cross_entropy(adjusted, labels, reduction="none")
     torch.testing.assert_close(loss, expected.float(), atol=1e-5, rtol=1e-5)
 
 
 def test_smoothing_by_share_leaves_the_adjusted_optimum_where_it_was():
     """With logits of zero, adjusted probabilities are the shares: nothing pulls them elsewhere."""
-    shares = torch.tensor(COUNTS / COUNTS.sum()).float()
-    loss = ClassificationLoss("logit_adjusted", COUNTS)
+    loss = ClassificationLoss("logit_adjusted", SHARES)
     logits = torch.zeros(1, 3, requires_grad=True)
     loss(logits, soft_targets(torch.tensor([0]), 3, 1.0, loss.shares)).sum().backward()
-    torch.testing.assert_close(loss.shares, shares)
     torch.testing.assert_close(logits.grad, torch.zeros(1, 3), atol=1e-6, rtol=0)
