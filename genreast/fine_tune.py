@@ -32,7 +32,7 @@ from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
-from genreast.probe import ProbeTrainer, can_probe
+from genreast.probe import LongClip, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import TrainArguments
 from genreast.run_folder import (
@@ -72,10 +72,7 @@ def fine_tune(args: TrainArguments) -> None:
         callbacks = [ProgressTable(), ResumeSettings(), *early_stopping(args)]
         window_seconds = window_samples(model.config) / SAMPLING_RATE
         probe = can_probe(args, train_clips, eval_clips, window_seconds)
-        trainer_class = ProbeTrainer if probe else GenreTrainer
-        trainer = trainer_class(
-            model, args, train_clips, eval_clips, extractor, callbacks=callbacks
-        )
+        trainer = make_trainer(probe, model, args, train_clips, eval_clips, extractor, callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
@@ -112,6 +109,17 @@ def read_dataset(
     validation = with_sound(dataset["validation"], groups["validation"])
     clips = StreamedClips(dataset["train"], groups["train"]), ClipDataset(validation)
     return dataset, dataset, *clips
+
+
+def make_trainer(probe: bool, *parts) -> GenreTrainer:
+    """A Trainer of `parts` that hears each clip once, for a probe, or anew in every epoch."""
+    *parts, callbacks = parts
+    if probe:
+        try:
+            return ProbeTrainer(*parts, callbacks=callbacks)
+        except LongClip as error:
+            print(f"{error}: every epoch hears the clips anew", file=sys.stderr)
+    return GenreTrainer(*parts, callbacks=callbacks)
 
 
 def quiet_libraries() -> None:

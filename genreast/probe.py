@@ -15,16 +15,24 @@ from tqdm.auto import tqdm
 from transformers import ASTForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from genreast.audio import SAMPLING_RATE
 from genreast.batches import ClipDataset, collate
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
 
 
+class LongClip(Exception):
+    """A clip does not fit the window: it sounds different in every epoch."""
+
+
 def can_probe(
     args: TrainArguments, train_clips: ClipDataset, eval_clips: ClipDataset, window_seconds: float
 ) -> bool:
-    """Whether a clip sounds the same to the body in every epoch, and is heard in one window."""
+    """Whether a clip sounds the same to the body in every epoch, and is heard in one window.
+
+    Of their lengths a sample is looked at: `ProbeTrainer` still may raise LongClip.
+    """
     augmented = (
         (args.mixup_alpha and args.mixup_probability)
         or args.mask_time_frames
@@ -106,7 +114,10 @@ class ProbeTrainer(GenreTrainer):
 
     @torch.no_grad()
     def embed(self, clips: ClipDataset) -> torch.Tensor:
-        """Pooled output of the body for every clip (clips, width); each process hears a share."""
+        """Pooled output of the body for every clip (clips, width); each process hears a share.
+
+        Raises LongClip where one does not fit the window.
+        """
         mine = range(self.args.process_index, len(clips), self.args.world_size)
         loader = DataLoader(
             Subset(clips, list(mine)),
@@ -117,14 +128,19 @@ class ProbeTrainer(GenreTrainer):
         body = self.whole.audio_spectrogram_transformer.eval()
         self.features.eval()
         heard: list[tuple[int, torch.Tensor]] = []
+        longest = 0
         hide = not self.is_world_process_zero()
         for batch in tqdm(loader, desc="listening", file=sys.stderr, disable=hide):
+            longest = max(longest, int(batch["lengths"].max()))
             features = self.features(
                 batch["waveforms"].to(self.args.device), batch["lengths"].to(self.args.device)
             )
             with self.accelerator.autocast():
                 pooled = body(features).pooler_output.float().cpu()
             heard += zip(batch["indices"].tolist(), pooled, strict=True)
+        longest = max(gather_object([longest]))  # so that all processes raise, or none
+        if longest > self.window:
+            raise LongClip(f"a clip of {longest / SAMPLING_RATE:g} s is longer than the window")
         everywhere = sorted(gather_object(heard), key=lambda pair: pair[0])
         return torch.stack([pooled for _, pooled in everywhere])
 

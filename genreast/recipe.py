@@ -1,7 +1,6 @@
 """Settings of training: this project's own, on top of every option of the Trainer.
 
-The defaults are the recipe of `configs/finetune.yaml` in short; `configs/base.yaml` writes them
-out with their reasons, and a test holds the two equal.
+`configs/base.yaml` writes the defaults out with their reasons, and a test holds the two equal.
 """
 
 import math

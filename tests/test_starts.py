@@ -5,14 +5,19 @@ import os
 import pickle
 import re
 import shutil
+from functools import partialmethod
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import run_training
 from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
+from genreast.audiofolder import load_splits
+from genreast.batches import ClipDataset
 from genreast.errors import UserError
 from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.run_folder import step_of
@@ -151,6 +156,22 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
         if "audio_spectrogram_transformer" in name:
             assert torch.equal(weights, start[name])
     assert plain["classifier.dense.weight"].abs().max() > 0
+
+
+def test_a_rare_longer_clip_is_heard_anew_in_every_epoch(
+    genre_dataset, short_start, tmp_path, monkeypatch, capfd
+):
+    """One clip is longer, and not among those whose length is looked at."""
+    every_other = partialmethod(ClipDataset.longest_seconds, sample=16)
+    monkeypatch.setattr(ClipDataset, "longest_seconds", every_other)
+    dataset = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = load_splits(dataset)["train"][1]["audio"]["path"]
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, np.concatenate([samples, samples]), rate)
+    run_training(short_start, dataset, tmp_path / "probe", *PROBE, "--num_train_epochs", "1")
+    told = capfd.readouterr().err
+    assert "a clip of 2 s is longer than the window: every epoch hears the clips anew" in told
+    assert load_file(tmp_path / "probe" / "model.safetensors")
 
 
 def test_averaging_checkpoints_is_judged_on_validation(genre_dataset, short_start, tmp_path, capfd):
