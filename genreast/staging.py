@@ -48,7 +48,8 @@ OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md")
 
 ABSOLUTE_PATH = re.compile(
     r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
-    r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b)"
+    r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b"
+    r"|file:/[\w.@+~/-]+)"
 )
 SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody
 SECRETS = {
@@ -316,10 +317,11 @@ def _graph(path: Path) -> str:
 
 
 def _columns_of_words(path: Path) -> Iterator[str]:
-    """The strings of a Parquet file; the names of clips and groups are the user's own."""
+    """The strings of a Parquet file, its clips' file names among them."""
     schema = pq.read_schema(path)
     words = [field.name for field in schema if pa.types.is_string(field.type)]
-    for column in pq.read_table(path, columns=words).columns:
+    words += [f"{field.name}.path" for field in schema if pa.types.is_struct(field.type)]
+    for column in pq.read_table(path, columns=words).flatten().columns:
         yield "\n".join(sorted(set(column.drop_null().to_pylist())))
 
 

@@ -5,12 +5,15 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image, PngImagePlugin
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trained_model import make_evaluation, make_model_dir
 
+from genreast import hub_dataset
 from genreast.errors import UserError
 from genreast.staging import (
     check_model_dir,
@@ -139,6 +142,7 @@ def test_only_the_known_pictures_go_public(trained, tmp_path):
         ("dir: /home/alice/songs", "the absolute path /home/alice/songs"),
         ("dir: 'C:\\Users\\alice\\songs'", "the absolute path C:"),
         ("dir: ~/songs/rock", "the absolute path ~/songs/rock"),
+        ("see file:///data/songs/1.mp3", "the absolute path file:///data/songs/1.mp3"),
         ("run by alice@studio", "the user name alice"),
         ("username: alice", "the user name alice"),
         ("in ../alice/songs", "the user name alice"),
@@ -192,6 +196,19 @@ def test_the_scan_reads_pictures_weights_and_foreign_files(staged):
     assert "figures/timeline.png holds the absolute path /home/alice/plot.py" in str(refusal.value)
     assert "training_args.bin does not belong" in str(refusal.value)
     assert "figures/deep/x.png does not belong" in str(refusal.value)
+
+
+def test_the_scan_reads_the_names_of_clips_in_shards(tmp_path):
+    sound = pa.array([{"bytes": b"/home/x/in/sound", "path": name} for name in ("a", "b")])
+    clean = pa.table({"audio": sound, "song_id": ["a", "b"], "label": [0, 1]})
+    (tmp_path / "data").mkdir()
+    shard = tmp_path / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(clean, shard)
+    scan(tmp_path, hub_dataset.STAGED, user="alice")
+    sound = pa.array([{"bytes": b"", "path": name} for name in ("a", "/data/alice/b.flac")])
+    pq.write_table(clean.set_column(0, "audio", sound), shard)
+    with pytest.raises(UserError, match=r"parquet holds the absolute path /data/alice/b\.flac"):
+        scan(tmp_path, hub_dataset.STAGED, user="alice")
 
 
 def test_a_folder_that_is_no_trained_model_is_named(model_dir, tmp_path):
