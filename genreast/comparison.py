@@ -87,15 +87,21 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
 def differences(
     ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray, groups: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """Score by score: {"difference", "interval"}; both models see the same draws of groups."""
+    """Score by score: {"difference", "interval"}; both models see the same draws of groups.
+
+    With fewer than two groups there is no interval.
+    """
     weights = np.concatenate([np.ones((1, len(labels))), group_weights(groups)])
     here = weighted_scores(ours, labels, weights)
     there = weighted_scores(theirs, labels, weights)
     found = {}
     for name in COMPARED:
         change = here[name] - there[name]
-        low, high = np.percentile(change[1:], [100 * ALPHA / 2, 100 * (1 - ALPHA / 2)])
-        found[name] = {"difference": float(change[0]), "interval": [float(low), float(high)]}
+        interval = None
+        if len(set(groups)) > 1:  # else there is nothing to draw from
+            tails = 100 * ALPHA / 2, 100 * (1 - ALPHA / 2)
+            interval = [float(edge) for edge in np.percentile(change[1:], tails)]
+        found[name] = {"difference": float(change[0]), "interval": interval}
     return found
 
 
@@ -113,15 +119,18 @@ def mcnemar(only_ours: int, only_theirs: int) -> dict[str, float | int]:
 def verdict(comparison: dict[str, Any]) -> str:
     """The comparison in words."""
     test, change = comparison["mcnemar"], comparison["differences"]["macro_f1"]
-    low, high = change["interval"]
+    low, high = change["interval"] or (0, 0)
     apart = low > 0 or high < 0
+    interval = f"95 % interval {low:+.3f} to {high:+.3f}" if change["interval"] else "one group"
     lines = [
         f"against {comparison['other']}, on {comparison['songs']} songs:",
-        f"  macro F1 {change['difference']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})",
+        f"  macro F1 {change['difference']:+.3f} ({interval})",
         f"  {test['only_this_right']} songs right only here, {test['only_other_right']} only "
         f"there; McNemar p = {test['p_value']:.3g}",
     ]
-    if apart and test["p_value"] < ALPHA:
+    if not change["interval"]:
+        lines.append("  songs of one group cannot tell whether the models differ")
+    elif apart and test["p_value"] < ALPHA:
         lines.append(f"  this model is {'better' if low > 0 else 'worse'}")
     elif apart or test["p_value"] < ALPHA:
         lines.append("  the two tests disagree: more songs would tell")

@@ -320,7 +320,8 @@ def _columns_of_words(path: Path) -> Iterator[str]:
     """The strings of a Parquet file, its clips' file names among them."""
     schema = pq.read_schema(path)
     words = [field.name for field in schema if pa.types.is_string(field.type)]
-    words += [f"{field.name}.path" for field in schema if pa.types.is_struct(field.type)]
+    structs = [field for field in schema if pa.types.is_struct(field.type)]
+    words += [f"{field.name}.path" for field in structs if field.type.get_field_index("path") >= 0]
     for column in pq.read_table(path, columns=words).flatten().columns:
         yield "\n".join(sorted(set(column.drop_null().to_pylist())))
 

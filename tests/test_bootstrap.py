@@ -14,8 +14,9 @@ NAMES = ["a", "b", "c", "d"]
 def random_split(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, count)
-    # Rounded logits tie now and then, as a saturated model's do.
-    return np.round(generator.normal(size=(count, 4)) + np.eye(4)[labels], 1), labels
+    logits = generator.normal(size=(count, 4)) + np.eye(4)[labels]
+    logits[count // 2 :] = logits[: count - count // 2]  # equal scores, whatever the labels
+    return logits, labels
 
 
 @settings(max_examples=30, deadline=None)
@@ -78,6 +79,16 @@ def test_temperature_is_found_again(temperature):
     result = calibration.before_and_after(overconfident, labels, found)
     assert result["after"]["log_loss"] <= result["before"]["log_loss"] + 1e-9
     assert result["after"]["ece"] < 0.02
+
+
+def test_no_temperature_beyond_all_reason():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 500)
+    useless = generator.normal(0, 5, (500, 4))  # the flatter, the better
+    assert calibration.fit_temperature(useless, labels) is None
+    timid = np.eye(4)[labels] * 0.001
+    timid[0] = timid[0, ::-1]  # one mistake: the steeper, the better, up to a T of 0.0001
+    assert calibration.fit_temperature(timid, labels) is None
 
 
 def test_no_temperature_where_every_answer_is_right():

@@ -1,5 +1,7 @@
 """Two evaluations of the same songs: the tests find a difference, and none where there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -52,6 +54,14 @@ def test_a_model_does_not_differ_from_itself_nor_from_its_like(tmp_path):
     assert same["mcnemar"]["p_value"] == 1
     like = comparison.compare(model, written(tmp_path / "like", made(7, 1.0)))
     assert "no difference" in comparison.verdict(like)
+
+
+def test_songs_of_one_group_give_no_interval(tmp_path):
+    strong, weak = (replace(made(seed, 4.0 * seed), groups=["a"] * 90) for seed in (1, 0))
+    result = comparison.compare(strong, written(tmp_path / "weak", weak))
+    assert result["differences"]["macro_f1"]["interval"] is None
+    verdict = comparison.verdict(result)
+    assert "(one group)" in verdict and "cannot tell whether the models differ" in verdict
 
 
 def test_mcnemar_is_the_exact_binomial():

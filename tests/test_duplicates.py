@@ -8,7 +8,7 @@ import soundfile
 from song_library import melody
 
 from genreast.audio import SAMPLING_RATE, load_audio
-from genreast.duplicates import candidates, connected, near_copies
+from genreast.duplicates import SLACK, bit_errors, candidates, connected, near_copies
 from genreast.fingerprint import Fingerprint, fingerprint
 
 RATE = 44_100
@@ -96,6 +96,30 @@ def test_candidates_stay_few_in_a_large_library(monkeypatch):
     assert [(first, second) for first, second, _ in found] == [(7, 3000), (2500, 3001)]
     monkeypatch.setattr("genreast.duplicates.ENTRIES_AT_ONCE", 100_000)  # of 1.8 million
     assert list(candidates(prints)) == found
+
+
+@pytest.mark.parametrize(("offset", "errors"), [(30, 0.0), (-30, 0.0), (50, 1.0), (-50, 1.0)])
+def test_recordings_that_overlap_too_little_are_not_told_alike(offset, errors):
+    """Of 100 frames, 70 or 50 are the same."""
+    words = np.random.default_rng(0).integers(0, 2**32, 200).astype(np.uint32)
+    starts = (max(offset, 0), max(-offset, 0))
+    first, second = (
+        Fingerprint(words[start : start + 100], np.ones(100, bool), words[:0], np.zeros(0))
+        for start in starts
+    )
+    assert bit_errors(first, second, offset) == errors
+
+
+@pytest.mark.parametrize("offset", range(-8, 9))
+def test_votes_for_an_offset_may_differ_by_a_frame(offset):
+    """Half of the landmarks agree on one offset, half on the next, wherever bins end."""
+    keys = np.arange(4, dtype=np.uint32)
+    frames = np.array([100, 200, 300, 400])
+    nothing = np.zeros(500, np.uint32), np.ones(500, bool)
+    moved = frames + offset + np.array([0, 0, 1, 1])
+    copy = Fingerprint(*nothing, keys, moved)
+    ((first, second, voted),) = candidates([Fingerprint(*nothing, keys, frames), copy])
+    assert (first, second) == (0, 1) and abs(voted - offset) <= SLACK
 
 
 def test_fingerprints_survive_the_disk(song, tmp_path):

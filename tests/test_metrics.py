@@ -74,6 +74,14 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy():
     assert metrics.expected_calibration_error(confidences, correct) == pytest.approx(expected)
 
 
+def test_a_bin_of_confidence_holds_its_upper_edge():
+    edges = np.arange(1, metrics.CALIBRATION_BINS + 1) / metrics.CALIBRATION_BINS
+    expected = np.arange(metrics.CALIBRATION_BINS)
+    assert metrics.confidence_bins(edges).tolist() == expected.tolist()
+    above = metrics.confidence_bins(edges[:-1] + 1e-9)
+    assert above.tolist() == expected[1:].tolist()
+
+
 def test_one_class_and_one_clip_score_without_a_fault():
     scores = metrics.score(np.array([[0.1, 3.0, 0.2, 0.0]]), np.array([1]), NAMES)
     assert scores["accuracy"] == scores["macro_f1"] == 1.0

@@ -200,7 +200,7 @@ def test_the_scan_reads_pictures_weights_and_foreign_files(staged):
 
 def test_the_scan_reads_the_names_of_clips_in_shards(tmp_path):
     sound = pa.array([{"bytes": b"/home/x/in/sound", "path": name} for name in ("a", "b")])
-    clean = pa.table({"audio": sound, "song_id": ["a", "b"], "label": [0, 1]})
+    clean = pa.table({"audio": sound, "song_id": ["a", "b"], "more": [{"x": 1}, {"x": 2}]})
     (tmp_path / "data").mkdir()
     shard = tmp_path / "data" / "train-00000-of-00001.parquet"
     pq.write_table(clean, shard)
