@@ -1,8 +1,8 @@
 """How sure a score is: confidence intervals by bootstrap over groups.
 
 What a dataset was split by (songs, artists, albums) is what another test split would draw anew, so
-whole groups are drawn, not clips (Efron and Tibshirani 1993, section 8.3). A group that is drawn
-twice weighs twice: every metric is computed with weights, for all resamples at once.
+whole groups are drawn, not clips: the cluster bootstrap (Field and Welsh 2007). A group drawn twice
+weighs twice: every metric is computed with weights, for all resamples at once.
 """
 
 from collections.abc import Sequence

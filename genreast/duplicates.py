@@ -15,7 +15,7 @@ from genreast.fingerprint import Fingerprint
 NEIGHBOURS = 4  # entries of one key that each entry is paired with; copies chain through them
 MOST_OFFSET = 64  # frames (2.6 s) between the starts of two copies
 LEAST_VOTES = 4  # landmarks that agree on one offset
-MOST_BIT_ERRORS = 0.35  # Haitsma and Kalker 2002, section 4.2
+MOST_BIT_ERRORS = 0.35  # the threshold of Haitsma and Kalker 2002
 LEAST_FRAMES = 25  # audible frames (1 s) that must be there to compare
 LEAST_OVERLAP = 0.6  # of the audible frames of the shorter recording
 SLACK = 3  # frames around the voted offset

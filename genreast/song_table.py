@@ -9,6 +9,7 @@ from genreast.errors import UserError
 from genreast.splits import SPLITS
 
 SONGS_FILE = "songs.csv"
+ALL = None  # in the place of a genre, whose name can be any text
 
 
 @dataclass
@@ -59,7 +60,7 @@ def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -
     """
     songs, clips, length = Counter(), Counter(), defaultdict(float)
     for row in rows:
-        for genre in (row.genre, "all"):
+        for genre in (row.genre, ALL):
             songs[genre, row.split] += bool(row.split)
             clips[genre, row.split] += row.clips
             length[genre, row.split] += minutes.get(row.song_id, 0.0)
@@ -67,12 +68,12 @@ def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -
     head = f"{'':{width}}" + "".join(f"  {split:^24}" for split in SPLITS)
     units = f"{'genre':{width}}" + f"  {'songs':>6} {'clips':>7} {'minutes':>9}" * len(SPLITS)
     lines = [head.rstrip(), units]
-    for genre in [*genres, "all"]:
+    for genre in [*genres, ALL]:
         cells = [
             f"  {songs[genre, split]:>6} {clips[genre, split]:>7} {length[genre, split]:>9.1f}"
             for split in SPLITS
         ]
-        lines.append(f"{genre:{width}}" + "".join(cells))
+        lines.append(f"{'all' if genre is ALL else genre:{width}}" + "".join(cells))
     left_out = Counter(row.status for row in rows if row.status != "used")
     if left_out:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(left_out.items()))

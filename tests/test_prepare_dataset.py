@@ -209,6 +209,14 @@ def test_strict_reports_what_was_left_out_after_the_work(raw, tmp_path, capsys):
     assert "2 unreadable" in capsys.readouterr().out
 
 
+def test_a_genre_may_be_named_all(tmp_path, capsys):
+    root = make_library(tmp_path / "raw", {"all": 3, "jazz": 4}, seconds=(1, 2))
+    assert prepare(root, "--output_dir", tmp_path / "dataset") == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    songs = [sum(map(int, cells[1::3])) for cells in table if cells and cells[0] == "all"]
+    assert songs == [3, 7]  # the genre, then the sum
+
+
 def test_copies_may_be_left_to_be_songs_of_their_own(tmp_path):
     root = make_library(tmp_path / "raw", {"jazz": 1, "rock": 3}, seconds=(1, 2))
     for number in range(2):  # so each split holds the same jazz
