@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,13 +149,19 @@ def fingerprint(splits: DatasetDict) -> str:
 
 
 def clip_names(split: Dataset) -> list[str]:
-    """A name for each clip: its path inside the split's common folder, or its row."""
+    """A name for each clip: its path inside the split's common folder, or its row.
+
+    Shards often hold a file's last name alone, which others share: those are told apart by row.
+    """
     paths = [row["path"] for row in split.select_columns("audio")["audio"]]
-    if None in paths:
-        return [path or f"row {row}" for row, path in enumerate(paths)]
-    folders = [os.path.dirname(path) for path in paths]
-    common = os.path.commonpath(folders) if all(map(os.path.isabs, paths)) else ""
-    return [os.path.relpath(path, common) if common else path for path in paths]
+    if paths and all(path and os.path.isabs(path) for path in paths):
+        common = os.path.commonpath([os.path.dirname(path) for path in paths])
+        paths = [os.path.relpath(path, common) for path in paths]
+    times = Counter(paths)
+    return [
+        path if path and times[path] == 1 else f"{path or ''} row {row}".strip()
+        for row, path in enumerate(paths)
+    ]
 
 
 def is_prepared(folder: Path) -> bool:
@@ -261,6 +269,27 @@ def _check_labels(splits: DatasetDict) -> None:
             )
 
 
+def _with_one_label(split: Dataset) -> Dataset:
+    """A song whose clips have several labels made as many songs, of one group: what is asked of a
+    song is its one genre."""
+    columns = split.select_columns(["song_id", "label"]).with_format("arrow")[:]
+    labels = columns.group_by("song_id").aggregate([("label", "count_distinct")])
+    several = set(labels.filter(pc.field("label_count_distinct") > 1)["song_id"].to_pylist())
+    if not several:
+        return split
+    print(
+        f"songs with clips of several genres: {len(several)}, such as '{min(several)}'; each counts"
+        " as one song a genre",
+        file=sys.stderr,
+    )
+    genre = split.features["label"].int2str
+    ids = [
+        f"{song} ({genre(label)})" if song in several else song
+        for song, label in zip(split["song_id"], split["label"], strict=True)
+    ]
+    return split.remove_columns("song_id").add_column("song_id", ids)
+
+
 def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
     if "song_id" not in split.column_names:
@@ -273,6 +302,7 @@ def _with_songs(split: Dataset) -> Dataset:
         split = split.cast_column("song_id", Value("string"))
     if "group" not in split.column_names:
         split = split.add_column("group", split["song_id"])
+    split = _with_one_label(split)
     if "start" not in split.column_names:
         split = split.add_column("start", [0.0] * len(split))
     return split.select_columns(["audio", "label", "song_id", "group", "start"])

@@ -116,6 +116,29 @@ def test_a_row_without_a_label_is_no_genre(tmp_path, labels, feature, words):
         load_splits(tmp_path)
 
 
+def sounds(labels: list[str], **columns) -> Dataset:
+    """Shards as `datasets` embeds a folder: of each file its last name alone."""
+    audio = [{"bytes": b"sound", "path": f"{row % 2:02}.wav"} for row in range(len(labels))]
+    features = {"audio": Audio(), "label": ClassLabel(names=["blues", "rock"])}
+    features |= {name: Value("string") for name in columns}
+    return Dataset.from_dict({"audio": audio, "label": labels, **columns}, Features(features))
+
+
+def test_files_of_one_name_are_not_one_song(tmp_path):
+    sounds(["blues", "blues", "rock", "rock"]).to_parquet(tmp_path / "train-0.parquet")
+    songs = load_splits(tmp_path)["train"]["song_id"]
+    assert songs[:] == ["00.wav row 0", "01.wav row 1", "00.wav row 2", "01.wav row 3"]
+
+
+def test_a_song_of_two_genres_is_two_songs_of_one_group(tmp_path, capsys):
+    clips = sounds(["blues", "rock", "rock", "rock"], song_id=["x", "x", "y", "y"])
+    clips.to_parquet(tmp_path / "train-0.parquet")
+    train = load_splits(tmp_path)["train"]
+    assert train["song_id"][:] == ["x (blues)", "x (rock)", "y", "y"]
+    assert train["group"][:] == ["x", "x", "y", "y"]
+    assert "songs with clips of several genres: 1, such as 'x'" in capsys.readouterr().err
+
+
 def test_an_edited_table_is_checked_too(genre_dataset, tmp_path):
     folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
     path = folder / "validation" / METADATA_FILE
