@@ -8,11 +8,12 @@ the main scores. The exit status is 1 when a clip could not be read.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 from genreast.arguments import EvaluateArguments
 from genreast.config import parse
-from genreast.errors import run
+from genreast.errors import UserError, run
 
 
 def main() -> int:
@@ -33,9 +34,15 @@ def main() -> int:
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     splits = as_trained(dataset, args.model)
     split = evaluation.choose_split(splits, args.split, args.dataset)
+
+    # What would be refused after the long work is refused before it.
+    label_of = dict(zip(split["song_id"], split["label"], strict=True))
+    label_of = {song: split.features["label"].int2str(label) for song, label in label_of.items()}
     if args.compare:
-        comparison.read_songs(args.compare, classifier.labels)  # refused before the long work
+        comparison.check(args.compare, classifier.labels, label_of)
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
     # Hear and measure
     clips, unreadable = evaluation.hear_split(classifier, split, args.batch_size, args.split)
@@ -53,10 +60,14 @@ def main() -> int:
         "model_fingerprint": checkpoint.fingerprint(args.model),
         "unreadable": unreadable,
     }
-    if args.calibrate and args.split != "validation" and len(splits.get("validation", ())):
-        metrics["calibration"] = evaluation.calibrate(
-            classifier, splits["validation"], clips, songs, args.pooling, args.batch_size
-        )
+    if args.calibrate and args.split != "validation":
+        try:
+            validation = evaluation.choose_split(splits, "validation", args.dataset)
+            metrics["calibration"] = evaluation.calibrate(
+                classifier, validation, clips, songs, args.pooling, args.batch_size
+            )
+        except UserError as error:
+            print(f"no temperature: {error}", file=sys.stderr)
 
     # Write
     evaluation.write(folder, metrics, clips, songs)
@@ -72,7 +83,7 @@ def main() -> int:
     if metrics["comparison"]:
         print(comparison.verdict(metrics["comparison"]))
     print(f"report: {folder / report.REPORT_FILE}", file=sys.stderr)
-    return int(bool(unreadable))
+    return int(bool(unreadable or (metrics["calibration"] or {}).get("unreadable")))
 
 
 if __name__ == "__main__":

@@ -158,7 +158,9 @@ class EvaluateArguments:
         )
         faults.report()
         if self.output_dir is None:
-            self.output_dir = f"evaluation/{Path(str(self.model)).name}-{self.split}"
+            model = Path(str(self.model))
+            name = model.resolve().name if model.is_dir() else model.name  # "." has no name
+            self.output_dir = f"evaluation/{name}-{self.split}"
 
 
 @dataclass

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from genreast.metrics import CALIBRATION_BINS, confidence_bins
-
 RESAMPLES = 1000
 RESAMPLES_OF_MANY = 200  # of more than MANY samples, whose intervals are narrow
 MANY = 10_000
@@ -32,6 +30,7 @@ def weighted_scores(
 ) -> dict[str, np.ndarray]:
     """Scores under each row of `weights` (resamples, n), each (resamples,).
 
+    The calibration error is not among them: a resample's is larger than the sample's by nature.
     `f1` is per class, (resamples, classes), and NaN where a class was not drawn. With weights of 1
     they are the scores of `metrics.score`.
     """
@@ -46,9 +45,6 @@ def weighted_scores(
         recall = np.where(support > 0, hits / support, np.nan)
         f1 = np.where(support > 0, 2 * hits / (support + named), np.nan)
     chosen = np.maximum(log_probabilities[np.arange(len(labels)), labels], np.log(1e-7))
-    confidences = np.exp(log_probabilities.max(1))
-    gaps = (confidences - (predictions == labels))[:, None]
-    in_bin = np.eye(CALIBRATION_BINS)[confidence_bins(confidences)]
     return {
         "accuracy": hits.sum(1) / total,
         "balanced_accuracy": np.nanmean(recall, axis=1),
@@ -57,7 +53,6 @@ def weighted_scores(
             _average_precisions(np.exp(log_probabilities), one_hot, weights), axis=1
         ),
         "log_loss": -(weights @ chosen) / total,
-        "ece": np.abs(weights @ (gaps * in_bin)).sum(1) / total,
         "f1": f1,
     }
 
@@ -96,6 +91,24 @@ def intervals(
     """
     if len(set(groups)) < 2:
         return {}
+    scores = resampled_scores(logits, labels, groups, resamples, seed)
+    per_class = scores.pop("f1")
+    found = {name: interval(values) for name, values in scores.items()}
+    found["per_class"] = {
+        name: {"f1": interval(values)}
+        for name, values in zip(label_names, per_class.T, strict=True)
+    }
+    return found
+
+
+def resampled_scores(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    groups: Sequence[str],
+    resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """`weighted_scores` of resamples of the groups, the same ones for the same groups and seed."""
     resamples = resamples or (RESAMPLES if len(labels) <= MANY else RESAMPLES_OF_MANY)
     weights = group_weights(groups, resamples, seed)
     # A few resamples at a time: their weights are as many numbers as samples each.
@@ -103,17 +116,11 @@ def intervals(
         weighted_scores(logits, labels, part)
         for part in np.array_split(weights, -(-weights.size // 1_000_000))
     ]
-    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    per_class = scores.pop("f1")
-    found = {name: _interval(values) for name, values in scores.items()}
-    found["per_class"] = {
-        name: {"f1": _interval(values)}
-        for name, values in zip(label_names, per_class.T, strict=True)
-    }
-    return found
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
+def interval(values: np.ndarray) -> list[float] | None:
+    """The 95 % percentile interval of resampled scores; None where none could be computed."""
     values = values[~np.isnan(values)]
     if not len(values):
         return None

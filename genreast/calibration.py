@@ -11,22 +11,27 @@ from genreast.metrics import expected_calibration_error, log_loss
 TEMPERATURES = (0.05, 20.0)  # beyond these a model is useless or a split is too small
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
+def fit_temperature(
+    logits: np.ndarray, labels: np.ndarray
+) -> tuple[float, None] | tuple[None, str]:
     """The T whose logits / T have the least log loss; it changes no prediction.
 
-    None where there is no such T: of a few songs all judged rightly, surer is ever better.
+    Where there is no such T, None and why: of a few songs all judged rightly, surer is ever
+    better; of a model that only guesses, less sure is.
     """
     if (logits.argmax(1) == labels).all():
-        return None
+        return None, "all that was validated on is judged rightly"
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(
         lambda exponent: log_loss(logits / np.exp(exponent), labels),
         bounds=(low, high),
         method="bounded",
     )
-    if min(found.x - low, high - found.x) < 0.05:
-        return None
-    return float(np.exp(found.x))
+    if found.x - low < 0.05:
+        return None, "too little that was validated on is judged wrongly"
+    if high - found.x < 0.05:
+        return None, "on the validation split the model does not better than even odds"
+    return float(np.exp(found.x)), None
 
 
 def before_and_after(

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from genreast.bootstrap import group_weights, weighted_scores
+from genreast.bootstrap import interval, resampled_scores, weighted_scores
 from genreast.errors import UserError
 from genreast.evaluation import METRICS_FILE, SONGS_FILE, Scored
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision", "log_loss")
 ALPHA = 0.05
+LAST_COLUMN = "confidence"  # before the genres
+BETTER = {1: "better", -1: "worse"}
 
 
 def read_songs(folder: str | Path, label_names: list[str]) -> Scored:
@@ -27,35 +29,49 @@ def read_songs(folder: str | Path, label_names: list[str]) -> Scored:
     path = Path(folder) / SONGS_FILE
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            columns, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error) as error:
         words = getattr(error, "strerror", None) or error
         raise UserError(
             f"'{folder}' is no evaluation: {path} cannot be read ({words}); "
             "make one with evaluate_model.py"
         ) from error
-    needed = {"song_id", "group", "label", "confidence"}
-    if not needed <= set(columns):
+    if not {"song_id", "group", "label", LAST_COLUMN} <= set(columns):
         raise UserError(f"'{folder}' is no evaluation; make one with evaluate_model.py")
-    if missing := [name for name in label_names if name not in columns]:
+    width = columns.index(LAST_COLUMN) + 1  # after which each genre has a column, whatever its name
+    genres = columns[width:]
+    if missing := [name for name in label_names if name not in genres]:
         raise UserError(f"'{folder}' is an evaluation of other genres: it has no '{missing[0]}'")
-    if more := sorted({str(row["label"]) for row in rows} - set(label_names)):
-        raise UserError(f"'{folder}' is an evaluation of other genres: it has '{more[0]}' too")
     try:
-        probabilities = np.array([[float(row[name]) for name in label_names] for row in rows])
-        labels = np.array([label_names.index(row["label"]) for row in rows])
+        about = [dict(zip(columns[:width], row[:width], strict=True)) for row in rows]
+        probabilities = np.array([row[width:] for row in rows], dtype=float)
         if not np.isfinite(probabilities).all():
             raise ValueError("a probability is no number")
-    except (ValueError, TypeError) as error:
+        probabilities = probabilities[:, [genres.index(name) for name in label_names]]
+    except (ValueError, IndexError) as error:
         raise UserError(f"'{path}' is damaged ({error}): evaluate again") from error
+    if more := sorted({row["label"] for row in about} - set(label_names)):
+        raise UserError(f"'{folder}' is an evaluation of other genres: it has '{more[0]}' too")
     return Scored(
-        names=[row["song_id"] for row in rows],
-        logits=np.log(np.maximum(probabilities, 1e-7)),
-        labels=labels,
-        groups=[row["group"] for row in rows],
+        names=[row["song_id"] for row in about],
+        logits=_logarithm(probabilities),
+        labels=np.array([label_names.index(row["label"]) for row in about]),
+        groups=[row["group"] for row in about],
         label_names=label_names,
     )
+
+
+def check(folder: str | Path, label_names: list[str], label_of: dict[str, str]) -> None:
+    """Refuse what `compare` will, before songs are heard; `label_of` is of each song's id."""
+    other = read_songs(folder, label_names)
+    if not label_of.keys() & set(other.names):
+        raise UserError(f"'{folder}' shares no song with this evaluation: use the same split")
+    for name, label in zip(other.names, other.labels, strict=True):
+        if label_of.get(name, label_names[label]) != label_names[label]:
+            raise UserError(
+                f"'{folder}' has '{name}' as {label_names[label]}, the dataset as"
+                f" {label_of[name]}: evaluate again"
+            )
 
 
 def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
@@ -66,13 +82,17 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
 
     Raises UserError when the other is no evaluation of these songs.
     """
-    other = read_songs(other_folder, songs.label_names)
-    here, there = _shared_rows(songs, other, other_folder)
+    names = songs.label_names
+    label_of = dict(zip(songs.names, [names[label] for label in songs.labels], strict=True))
+    check(other_folder, names, label_of)
+    other = read_songs(other_folder, names)
+    row_there = {name: row for row, name in enumerate(other.names)}
+    here = [row for row, name in enumerate(songs.names) if name in row_there]
+    there = [row_there[songs.names[row]] for row in here]
     labels = songs.labels[here]
-    if not np.array_equal(labels, other.labels[there]):
-        raise UserError(f"'{other_folder}' gives some songs other labels: evaluate again")
     groups = [songs.groups[row] for row in here]
-    ours, theirs = songs.logits[here], other.logits[there]
+    # Both as `evaluation.write` leaves them, so that a model equals itself.
+    ours, theirs = _logarithm(songs.probabilities[here]), other.logits[there]
     only_ours, only_theirs = _only(ours, theirs, labels)
     return {
         "other": str(other_folder),
@@ -91,17 +111,14 @@ def differences(
 
     With fewer than two groups there is no interval.
     """
-    weights = np.concatenate([np.ones((1, len(labels))), group_weights(groups)])
-    here = weighted_scores(ours, labels, weights)
-    there = weighted_scores(theirs, labels, weights)
-    found = {}
-    for name in COMPARED:
-        change = here[name] - there[name]
-        interval = None
-        if len(set(groups)) > 1:  # else there is nothing to draw from
-            tails = 100 * ALPHA / 2, 100 * (1 - ALPHA / 2)
-            interval = [float(edge) for edge in np.percentile(change[1:], tails)]
-        found[name] = {"difference": float(change[0]), "interval": interval}
+    as_it_is = np.ones((1, len(labels)))
+    here, there = (weighted_scores(logits, labels, as_it_is) for logits in (ours, theirs))
+    found = {name: {"difference": float(here[name][0] - there[name][0])} for name in COMPARED}
+    if len(set(groups)) < 2:
+        return {name: {**one, "interval": None} for name, one in found.items()}
+    here, there = (resampled_scores(logits, labels, groups) for logits in (ours, theirs))
+    for name, one in found.items():
+        one["interval"] = interval(here[name] - there[name])
     return found
 
 
@@ -120,31 +137,33 @@ def verdict(comparison: dict[str, Any]) -> str:
     """The comparison in words."""
     test, change = comparison["mcnemar"], comparison["differences"]["macro_f1"]
     low, high = change["interval"] or (0, 0)
-    apart = low > 0 or high < 0
-    interval = f"95 % interval {low:+.3f} to {high:+.3f}" if change["interval"] else "one group"
+    by_genre = (low > 0) - (high < 0)
+    by_song = np.sign(test["only_this_right"] - test["only_other_right"])
+    by_song *= test["p_value"] < ALPHA
+    span = f"95 % interval {low:+.3f} to {high:+.3f}" if change["interval"] else "one group"
     lines = [
         f"against {comparison['other']}, on {comparison['songs']} songs:",
-        f"  macro F1 {change['difference']:+.3f} ({interval})",
+        f"  macro F1 {change['difference']:+.3f} ({span})",
         f"  {test['only_this_right']} songs right only here, {test['only_other_right']} only "
         f"there; McNemar p = {test['p_value']:.3g}",
     ]
     if not change["interval"]:
         lines.append("  songs of one group cannot tell whether the models differ")
-    elif apart and test["p_value"] < ALPHA:
-        lines.append(f"  this model is {'better' if low > 0 else 'worse'}")
-    elif apart or test["p_value"] < ALPHA:
+    elif by_genre * by_song < 0:  # rare genres gain what common ones lose, or the reverse
+        lines.append(
+            f"  this model is {BETTER[by_genre]} over the genres, {BETTER[by_song]} over the songs"
+        )
+    elif by_genre and by_song:
+        lines.append(f"  this model is {BETTER[by_genre]}")
+    elif by_genre or by_song:
         lines.append("  the two tests disagree: more songs would tell")
     else:
         lines.append("  no difference that these songs can show")
     return "\n".join(lines)
 
 
-def _shared_rows(songs: Scored, other: Scored, folder: str | Path) -> tuple[list[int], list[int]]:
-    row_there = {name: row for row, name in enumerate(other.names)}
-    here = [row for row, name in enumerate(songs.names) if name in row_there]
-    if not here:
-        raise UserError(f"'{folder}' shares no song with this evaluation: use the same split")
-    return here, [row_there[songs.names[row]] for row in here]
+def _logarithm(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, np.finfo(float).tiny))
 
 
 def _only(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> tuple[int, int]:

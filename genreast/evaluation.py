@@ -173,13 +173,17 @@ def calibrate(
     pooling: Pooling,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Temperatures fitted on the validation split, and what they do to the measured one."""
-    held_out, _ = hear_split(classifier, validation, batch_size, "validation")
+    """Temperatures fitted on the validation split, and what they do to the measured one.
+
+    Raises UserError where no clip of the validation split can be read.
+    """
+    held_out, unreadable = hear_split(classifier, validation, batch_size, "validation")
     pairs = {"clip": (held_out, clips), "song": (songs_of(held_out, pooling), songs)}
-    result: dict[str, Any] = {"fitted_on": "validation"}
+    result: dict[str, Any] = {"fitted_on": "validation", "unreadable": unreadable}
     for level, (there, here) in pairs.items():
-        temperature = calibration.fit_temperature(there.logits, there.labels)
+        temperature, reason = calibration.fit_temperature(there.logits, there.labels)
         result[level] = calibration.before_and_after(here.logits, here.labels, temperature)
+        result[level]["reason"] = reason
     return result
 
 
@@ -215,7 +219,7 @@ def _write_csv(path: Path, key: str, scored: Scored) -> None:
         )
         for row, name in enumerate(scored.names):
             label, prediction = scored.labels[row], predictions[row]
-            values = [f"{value:.6f}" for value in probabilities[row]]
+            values = [repr(float(value)) for value in probabilities[row]]  # every digit
             more = [column[row] for column in scored.columns.values()]
             more += [scored.groups[row], names[label], names[prediction], values[prediction]]
             writer.writerow([name, *more, *values])

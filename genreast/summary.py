@@ -59,7 +59,7 @@ def _calibration(found: dict[str, Any] | None) -> list[str]:
         return []
     song = found["song"]
     if not song["after"]:
-        return ["no temperature: the validation split has too few songs judged wrongly"]
+        return [f"no temperature for songs: {song['reason']}"]
     return [
         f"temperature {song['temperature']:.2f}, fitted on validation, takes the songs' "
         f"calibration error from {song['before']['ece']:.3f} to {song['after']['ece']:.3f}"

@@ -74,7 +74,8 @@ def test_temperature_is_found_again(temperature):
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = (shares.cumsum(1) < generator.random((20_000, 1))).sum(1)
     overconfident = logits * temperature
-    found = calibration.fit_temperature(overconfident, labels)
+    found, reason = calibration.fit_temperature(overconfident, labels)
+    assert reason is None
     assert found == pytest.approx(temperature, rel=0.05)
     result = calibration.before_and_after(overconfident, labels, found)
     assert result["after"]["log_loss"] <= result["before"]["log_loss"] + 1e-9
@@ -85,14 +86,17 @@ def test_no_temperature_beyond_all_reason():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 4, 500)
     useless = generator.normal(0, 5, (500, 4))  # the flatter, the better
-    assert calibration.fit_temperature(useless, labels) is None
+    temperature, reason = calibration.fit_temperature(useless, labels)
+    assert temperature is None and "even odds" in reason
     timid = np.eye(4)[labels] * 0.001
     timid[0] = timid[0, ::-1]  # one mistake: the steeper, the better, up to a T of 0.0001
-    assert calibration.fit_temperature(timid, labels) is None
+    temperature, reason = calibration.fit_temperature(timid, labels)
+    assert temperature is None and "too little" in reason
 
 
 def test_no_temperature_where_every_answer_is_right():
     logits, labels = np.eye(4)[[0, 1, 2]] * 2, np.array([0, 1, 2])
-    assert calibration.fit_temperature(logits, labels) is None
+    temperature, reason = calibration.fit_temperature(logits, labels)
+    assert temperature is None and "judged rightly" in reason
     result = calibration.before_and_after(logits, labels, None)
     assert result["after"] is None and result["before"]["ece"] > 0

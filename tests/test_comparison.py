@@ -56,6 +56,40 @@ def test_a_model_does_not_differ_from_itself_nor_from_its_like(tmp_path):
     assert "no difference" in comparison.verdict(like)
 
 
+def test_a_model_equals_itself_as_written_however_sure_it_is(tmp_path):
+    sure = made(0, 1.0)
+    sure.logits = 25 * sure.logits
+    same = comparison.compare(sure, written(tmp_path / "same", sure))
+    assert {(one["difference"], *one["interval"]) for one in same["differences"].values()} == {
+        (0, 0, 0)
+    }
+
+
+def test_better_over_the_genres_may_be_worse_over_the_songs(tmp_path):
+    """One model names the common genre alone, the other finds the rare ones at its cost."""
+    labels = np.repeat([0, 1, 2], [1000, 20, 20])
+    named = labels.copy()
+    named[:150] = 1 + np.arange(150) % 2
+    artists = [f"artist{row}" for row in range(len(labels))]
+    plain, balanced = (
+        Scored(artists, 4.0 * np.eye(3)[predictions], labels, artists, NAMES)
+        for predictions in (np.zeros_like(labels), named)
+    )
+    result = comparison.compare(balanced, written(tmp_path / "plain", plain))
+    words = "this model is better over the genres, worse over the songs"
+    assert words in comparison.verdict(result)
+    back = comparison.compare(plain, written(tmp_path / "balanced", balanced))
+    assert "worse over the genres, better over the songs" in comparison.verdict(back)
+
+
+def test_genres_may_be_named_as_columns_are(tmp_path):
+    model = made(0, 1.0)
+    model.label_names = ["label", "group", "confidence"]
+    folder = written(tmp_path / "same", model)
+    same = comparison.compare(model, folder)
+    assert same["songs"] == 90 and same["differences"]["log_loss"]["difference"] == 0
+
+
 def test_songs_of_one_group_give_no_interval(tmp_path):
     strong, weak = (replace(made(seed, 4.0 * seed), groups=["a"] * 90) for seed in (1, 0))
     result = comparison.compare(strong, written(tmp_path / "weak", weak))

@@ -188,6 +188,35 @@ def test_an_unreadable_clip_is_named_counted_and_told_by_the_exit_status(
     assert metrics["calibration"] is None
 
 
+def test_an_unreadable_validation_clip_counts_and_a_silent_split_costs_the_temperature_alone(
+    evaluate_model, tiny_model, data, tmp_path
+):
+    broken = shutil.copytree(data, tmp_path / "data")
+    clips = sorted((broken / "validation").glob("*.flac"))
+    clips[0].write_bytes(b"")
+    out = tmp_path / "out"
+    arguments = [tiny_model, "--dataset", broken, "--output_dir", out]
+    assert evaluate_model(*arguments)[0] == 1
+    found = json.loads((out / "metrics.json").read_text())["calibration"]
+    assert list(found["unreadable"]) == [clips[0].name] and found["song"]["before"]
+    for clip in clips:
+        clip.write_bytes(b"")
+    status, printed, told = evaluate_model(*arguments)
+    assert status == 0 and "18 clips of 9 songs" in printed
+    assert "no temperature: not one clip of the split can be read" in told
+
+
+def test_what_cannot_be_compared_is_refused_before_a_clip_is_heard(
+    evaluate_model, tiny_model, data, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = [tiny_model, "--dataset", data, "--no_calibrate", "--output_dir"]
+    assert evaluate_model(*arguments, out, "--split", "validation")[0] == 0
+    status, _, told = evaluate_model(*arguments, tmp_path / "new", "--compare", out)
+    assert status == 2 and "shares no song" in told and "clip/s" not in told
+    assert not (tmp_path / "new").exists()
+
+
 def test_labels_match_by_name_and_differences_are_named():
     assert evaluation.match_labels(["jazz", "rock"], ["rock", "pop", "jazz"]) == [2, 0]
     with pytest.raises(UserError, match=r"'polka' unknown to the model, 'pop' not in the dataset"):
