@@ -107,8 +107,8 @@ def csv_row(prediction: SongPrediction) -> str:
 
 def _csv_line(cells: list) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text).writerow(cells)
+    return text.getvalue().removesuffix("\r\n")
 
 
 def clock(seconds: float) -> str:

@@ -152,10 +152,18 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
             f"model '{name}' is a bare {architecture}, not audio classification; "
             "fine-tune it first with train_hf.py"
         )
-    names = list((config.get("id2label") or {}).values())
-    if not names or all(str(each).startswith("LABEL_") for each in names):
+    labels = config.get("id2label") or {}
+    names = list(labels.values()) if isinstance(labels, dict) else labels
+    if all(str(each).startswith("LABEL_") for each in names):
         raise UserError(
             f"model '{name}' has no label names (id2label in its config.json); write them there"
+        )
+    numbers = {str(number) for number in range(len(names))}
+    named = all(isinstance(each, str) and each.strip() for each in names)
+    if names is labels or set(labels) != numbers or not named or len(set(names)) < len(names):
+        raise UserError(
+            f"the id2label in the {CONFIG_FILE} of model '{name}' is {str(labels)[:200]}; expected "
+            'the numbers from 0, each with a name of its own, as in {"0": "jazz", "1": "rock"}'
         )
 
 

@@ -112,7 +112,7 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
 def _enough(samples: int) -> int:
     if samples < FRAME_LENGTH:
         raise AudioError(
-            f"{1000 * samples / SAMPLING_RATE:.0f} ms of sound are too short: "
+            f"{1000 * samples / SAMPLING_RATE:.1f} ms of sound are too short: "
             "25 ms are the least that has a spectrum"
         )
     return samples

@@ -67,7 +67,7 @@ def test_one_group_has_no_interval():
     assert bootstrap.intervals(logits, labels, ["g"] * 5, NAMES) == {}
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 3.0, 10.0])
 def test_temperature_is_found_again(temperature):
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 2, (20_000, 4))

@@ -129,6 +129,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     polka.label_names = ["rock", "jazz", "polka"]
     with pytest.raises(UserError, match="other genres"):
         comparison.compare(model, written(tmp_path / "polka", polka))
+    relabelled = replace(model, labels=(model.labels + 1) % 3)
+    with pytest.raises(UserError, match="has 'song0' as jazz, the dataset as rock"):
+        comparison.compare(model, written(tmp_path / "relabelled", relabelled))
     folder = written(tmp_path / "damaged", model)
     table = (folder / "songs.csv").read_bytes()
     for content, words in (

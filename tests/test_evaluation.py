@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from datasets import Audio, ClassLabel, Dataset, Features, Value
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
-from genreast import audiofolder, evaluation
+from genreast import audiofolder, evaluation, summary
 from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
@@ -215,6 +215,24 @@ def test_what_cannot_be_compared_is_refused_before_a_clip_is_heard(
     status, _, told = evaluate_model(*arguments, tmp_path / "new", "--compare", out)
     assert status == 2 and "shares no song" in told and "clip/s" not in told
     assert not (tmp_path / "new").exists()
+
+
+def test_shares_of_training_are_of_songs_not_clips():
+    """Ten clips of one song weigh what one clip of another does."""
+    columns = {"label": [0] * 10 + [1, 1], "song_id": ["a"] * 10 + ["b", "c"]}
+    train = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["rock", "jazz"]))
+    shares = evaluation.training_shares(DatasetDict(train=train), ["jazz", "rock", "pop"])
+    assert shares == {"jazz": pytest.approx(2 / 3), "rock": pytest.approx(1 / 3), "pop": 0}
+
+
+def test_the_table_has_clips_and_songs_in_their_columns():
+    spans = {"song": {"accuracy": [0.25, 0.75]}}
+    metrics = {"clip": dict.fromkeys(summary.SCORES, 0.125), "confidence_intervals": spans}
+    metrics["song"] = {**dict.fromkeys(summary.SCORES, 0.5), "per_class": dict.fromkeys("abcd")}
+    assert "top-3 accuracy" in [row.name for row in summary.rows(metrics)]
+    del metrics["song"]["per_class"]["a"]
+    assert "top-3 accuracy" not in [row.name for row in summary.rows(metrics)]
+    assert summary.rows(metrics)[0] == ("accuracy", "0.125", "0.500", "0.250 to 0.750")
 
 
 def test_labels_match_by_name_and_differences_are_named():

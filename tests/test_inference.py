@@ -193,6 +193,15 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
         changed = shutil.copytree(tiny_model, tmp_path / f"changed {words}")
         change_config(changed, **change)
         refuse(changed, words)
+    for labels in (
+        {"1": "rock", "2": "jazz", "3": "pop"},
+        {"0": 1970, "1": 1980, "2": 1990},
+        {"0": "rock", "1": "jazz", "2": "rock"},
+        {"0": "rock", "1": "jazz", "2": ""},
+        ["rock", "jazz", "pop"],
+    ):
+        change_config(changed, id2label=labels)
+        refuse(changed, r"expected the numbers from 0, each with a name of its own")
     (changed / "config.json").write_text("[]")
     refuse(changed, "is no object")
     with pytest.raises(UserError, match="--device is 'banana'"):

@@ -82,6 +82,19 @@ def test_a_bin_of_confidence_holds_its_upper_edge():
     assert above.tolist() == expected[1:].tolist()
 
 
+def test_the_log_loss_of_an_impossible_answer_is_bounded():
+    assert metrics.log_loss(np.array([[0.0, 50.0]]), np.array([0])) == pytest.approx(-np.log(1e-7))
+
+
+def test_equal_scores_rank_as_in_scikit_learn():
+    random = np.random.default_rng(0)
+    logits = random.integers(0, 2, (200, 6)).astype(float)  # most classes tie
+    labels = random.integers(0, 6, 200)
+    expected = reference.top_k_accuracy_score(labels, logits, k=3, labels=np.arange(6))
+    names = [str(index) for index in range(6)]
+    assert metrics.score(logits, labels, names)["top_3_accuracy"] == pytest.approx(expected)
+
+
 def test_one_class_and_one_clip_score_without_a_fault():
     scores = metrics.score(np.array([[0.1, 3.0, 0.2, 0.0]]), np.array([1]), NAMES)
     assert scores["accuracy"] == scores["macro_f1"] == 1.0

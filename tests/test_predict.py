@@ -13,9 +13,9 @@ import pytest
 from huggingface_hub import HfApi, constants
 from PIL import Image
 
-from genreast.answers import clock, find_songs
+from genreast.answers import clock, csv_row, find_songs
 from genreast.errors import UserError, run
-from genreast.inference import GenreClassifier
+from genreast.inference import GenreClassifier, SongPrediction
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -179,4 +179,13 @@ def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):
 
 
 def test_lengths_read_as_people_write_them():
-    assert [clock(s) for s in (3.74, 160, 3723)] == ["3.74 s", "2:40", "1:02:03"]
+    seconds = (3.74, 59.4, 160, 119.6, 3599.7, 3723)
+    expected = ["3.74 s", "59.4 s", "2:40", "2:00", "1:00:00", "1:02:03"]
+    assert [clock(each) for each in seconds] == expected
+
+
+def test_a_row_of_csv_is_one_row_whatever_a_file_is_named():
+    names = ['a "song", they say', "two\nlines", "two\r\nlines"]
+    lines = [csv_row(SongPrediction(name, ["rock"], problem="a, b")) for name in names]
+    rows = csv.reader(io.StringIO("\n".join(lines), newline=""))
+    assert [(row[0], row[-1]) for row in rows] == [(name, "a, b") for name in names]

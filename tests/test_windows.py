@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genreast import audio
+from genreast import audio, windows
 from genreast.audio import AudioError, load_audio
 from genreast.windows import Cut, cut_stream, open_song, read_songs
 
@@ -63,10 +63,21 @@ def test_songs_come_in_their_order_and_errors_stand_in_their_place(song_files, t
     assert opened[2][1].samples == len(load_audio(song_files["ten"]))
 
 
+def test_few_songs_wait_for_the_model(song_files, monkeypatch):
+    """Each is held whole: read ahead without end, a folder of songs would fill the memory."""
+    opened = []
+    monkeypatch.setattr(windows, "open_song", lambda song, cut: opened.append(song) or song)
+    monkeypatch.setattr(windows, "_opened", lambda pool, name, future: future.result())
+    songs = read_songs(map(str, range(100)), Cut(160_000), threads=3)
+    for consumed in range(1, 51):
+        next(songs)
+        assert len(opened) <= consumed + 3 + 1
+
+
 def test_less_than_a_frame_is_refused_and_a_frame_is_not(tmp_path):
     path = tmp_path / "click.wav"
     soundfile.write(path, np.full(399, 0.1), 16_000)
-    with pytest.raises(AudioError, match="25 ms are the least"):
+    with pytest.raises(AudioError, match=r"24\.9 ms of sound are too short: 25 ms are the least"):
         open_song(path, Cut(160_000))
     soundfile.write(path, np.full(400, 0.1), 16_000)
     assert [len(window) for window in open_song(path, Cut(160_000)).windows] == [400]
