@@ -142,7 +142,7 @@ class EvaluateArguments:
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
     precision: str = option(
         "auto",
-        "auto is bfloat16 for a large model on a device that is faster in it",
+        "auto is bfloat16 where the device is faster in it, but for very small models",
         choices=["auto", "float32", "bfloat16"],
     )
 
@@ -191,7 +191,7 @@ class PredictArguments:
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")
     precision: str = option(
         "auto",
-        "auto is bfloat16 for a large model on a device that is faster in it",
+        "auto is bfloat16 where the device is faster in it, but for very small models",
         choices=["auto", "float32", "bfloat16"],
     )
 

@@ -98,7 +98,7 @@ class GenreClassifier:
     ) -> "GenreClassifier":
         """Load a model folder or Hub id. Raises UserError when it cannot be used.
 
-        `precision` is float32, bfloat16 or auto: bfloat16 for a large model where it is faster.
+        `precision` is float32, bfloat16 or auto: bfloat16 where it is faster.
         """
         _check_device(device)
         return cls(*checkpoint.load(str(name)), device, precision)

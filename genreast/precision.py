@@ -9,8 +9,8 @@ from torch import nn
 from genreast.errors import UserError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-# Below this many parameters decoding is the cost, and the last digits of float32 come for free.
-LEAST_PARAMETERS = 20_000_000
+LEAST_PARAMETERS = 500_000  # a smaller model is done before bfloat16 has gained anything
+LARGE = 20_000_000  # parameters of a model that takes longer than decoding what it hears
 
 
 def choose(precision: str, model: nn.Module, device: torch.device) -> torch.dtype:
@@ -19,12 +19,17 @@ def choose(precision: str, model: nn.Module, device: torch.device) -> torch.dtyp
         raise UserError(f"--precision is '{precision}'; expected one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return getattr(torch, precision)
-    return torch.bfloat16 if is_large(model) and _multiplies_bfloat16(device) else torch.float32
+    gains = _parameters(model) >= LEAST_PARAMETERS and _multiplies_bfloat16(device)
+    return torch.bfloat16 if gains else torch.float32
 
 
 def is_large(model: nn.Module) -> bool:
     """Whether the model, and not the decoder, is what predicting waits for."""
-    return sum(parameter.numel() for parameter in model.parameters()) >= LEAST_PARAMETERS
+    return _parameters(model) >= LARGE
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

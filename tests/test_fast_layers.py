@@ -66,7 +66,7 @@ def test_packed_layers_answer_as_autocast_does(model, features):
 
 
 def test_a_large_model_hears_a_batch_window_by_window_and_says_the_same(model, monkeypatch):
-    monkeypatch.setattr("genreast.precision.LEAST_PARAMETERS", 0)
+    monkeypatch.setattr("genreast.precision.LARGE", 0)
     extractor = ASTFeatureExtractor(max_length=256)
     waveforms = torch.randn(5, 40_000, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([40_000, 30_000, 40_000, 1000, 40_000])

@@ -15,6 +15,7 @@ from genreast.audio import AudioError, load_audio, window_starts
 from genreast.errors import UserError
 from genreast.features import LogMel
 from genreast.inference import GenreClassifier
+from genreast.precision import choose
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_window_is_what_training_cut(classifier, tiny_model, tmp_path, song_file
     assert classifier.window == 160_000
 
 
-def test_bfloat16_moves_probabilities_a_little_and_auto_keeps_small_models_exact(
+def test_bfloat16_moves_probabilities_a_little_and_auto_keeps_very_small_models_exact(
     classifier, tiny_model, song_files
 ):
     low = GenreClassifier.from_pretrained(tiny_model, device="cpu", precision="bfloat16")
@@ -95,6 +96,14 @@ def test_bfloat16_moves_probabilities_a_little_and_auto_keeps_small_models_exact
     assert np.abs(near - exact).max() > 1e-5  # it did run in bfloat16
     with pytest.raises(UserError, match="--precision is 'int4'"):
         GenreClassifier.from_pretrained(tiny_model, precision="int4")
+
+
+@pytest.mark.parametrize(("ability", "expected"), [("avx512_bf16", torch.bfloat16), ("", None)])
+def test_auto_is_bfloat16_where_the_cpu_multiplies_it(tiny_model, monkeypatch, ability, expected):
+    monkeypatch.setattr("genreast.precision.LEAST_PARAMETERS", 0)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {ability: True})
+    model, _ = checkpoint.load(str(tiny_model))
+    assert choose("auto", model, torch.device("cpu")) == (expected or torch.float32)
 
 
 def test_embedding_is_the_mean_of_the_pooled_features(classifier, song_files):
