@@ -4,6 +4,7 @@ Files are named one by one, never copied by folder; then every staged file is se
 must not go public. Nothing here touches the network.
 """
 
+import contextlib
 import csv
 import fnmatch
 import getpass
@@ -14,9 +15,11 @@ import struct
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from PIL import Image
 
 from genreast.checkpoint import fingerprint
@@ -51,6 +54,13 @@ ABSOLUTE_PATH = re.compile(
     r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b"
     r"|file:/[\w.@+~/-]+)"
 )
+ABOVE = re.compile(r"(?<![\w./\\])(?:\.\.[/\\])+[\w.@+~/\\-]+")  # a path such as ../../songs
+# Values of metrics.json and training_config.yaml that are paths as a whole, or ids on the Hub.
+PLACES = (
+    *("model", "dataset", "other", "other_model"),
+    *("name", "output_dir", "model_name_or_path", "pth_labels"),
+)
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody
 SECRETS = {
     "a Hub token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
@@ -181,7 +191,7 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
                 (target / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(figure, target / "figures" / figure.name)
     for source in filter(Path.is_file, sources):
-        text = without_paths(_read_text(source))
+        text = without_paths(_names_alone(source))
         (target / source.name).write_text(text, encoding="utf-8")
     events = (model_dir / "runs").rglob("events.out.tfevents.*")
     for number, path in enumerate(sorted(events, key=lambda path: path.name)):
@@ -197,9 +207,39 @@ def _read_text(path: Path) -> str:
         raise UserError(f"'{path}' is not UTF-8 text: {error}") from error
 
 
+def _names_alone(source: Path) -> str:
+    """A file's text in which `PLACES` keep their last part: in a path as a whole, a space or a
+    bracket ends nothing."""
+    text = _read_text(source)
+    if source.name == "metrics.json":
+        return json.dumps(_shortened(read_json(source)), indent=2) + "\n"
+    if source.name == "training_config.yaml":
+        with contextlib.suppress(yaml.YAMLError):  # the page's maker tells what is wrong with it
+            content = _shortened(yaml.safe_load(text))
+            return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _shortened(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: _last_part(value)
+        if key in PLACES and isinstance(value, str) and not HUB_ID.fullmatch(value)
+        else _shortened(value)
+        for key, value in content.items()
+    }
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
 def without_paths(text: str) -> str:
-    """The text with each absolute path shortened to its last part."""
-    return ABSOLUTE_PATH.sub(lambda path: re.split(r"[/\\]", path[0].rstrip("/\\"))[-1], text)
+    """The text with each absolute path, and each that leads above, shortened to its last part."""
+    for pattern in (ABSOLUTE_PATH, ABOVE):
+        text = pattern.sub(lambda path: _last_part(path[0]), text)
+    return text
 
 
 def copy_scalars(source: Path, target: Path) -> None:
