@@ -1,6 +1,7 @@
 """The model card says what was measured, and nothing that was not."""
 
 import re
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
 
 from genreast.errors import UserError
@@ -91,6 +93,22 @@ def test_only_what_training_did_not_see_is_called_unseen(split, same, words):
     )
     card = render(facts, TEMPLATE)
     assert f"Measured on {words.replace('URL', 'https://huggingface.co/datasets/a/b')}" in card
+
+
+def test_any_name_of_a_genre_reads_on_the_page_as_it_is_spelled():
+    names = ["hip-hop", "R&B", "drum & bass", "lo_fi_beats", "<unk>", "a`b", "`c`", "&amp;"]
+    names += ["~~d~~", "*NSYNC* [x](http://e.vil)", "<b>x</b>", "a\\|b", "new\nline"]
+    scores = {"support": 4, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+    per_class = dict.fromkeys(names, scores)
+    songs = {"train": dict.fromkeys(names[-4:], 3) | dict.fromkeys(names[:-4], 99)}
+    metrics = {"song": {"accuracy": 0.5, "count": 4, "per_class": per_class}}
+    card = render(ModelFacts("a/b", genres=names, songs=songs, metrics=metrics), TEMPLATE)
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(ModelCard(card).text)
+    shown = [escape(name).replace("\n", " ") for name in names]
+    assert f"genres is: {', '.join(shown)}.\n" in page
+    assert f"so less sure: {', '.join(f'{name} (3)' for name in shown[-4:])}." in page
+    first_cells = re.findall(r"<tr>\n<td>(.*?)</td>", page)
+    assert [cell for cell in first_cells if cell in shown] == [*shown, *shown], "two tables"
 
 
 def test_a_licence_that_the_hub_does_not_know_is_refused():
