@@ -67,7 +67,8 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     staging.scan(folder, owners=_owners(args, folder), token=get_token())
     check = partial(check_scores, clips=clips)
     check(folder)
-    destination = _destination(args, args.repo_id, owned=staging.OWNED)
+    flagged = {} if args.take_down else staging.FLAGGED
+    destination = _destination(args, args.repo_id, owned=staging.OWNED, flagged=flagged)
     return Parcel(folder, destination, describe(clips), check)
 
 

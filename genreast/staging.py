@@ -48,6 +48,8 @@ STAGED = (
 )
 # Files that an earlier run may have published, and that no longer describe the model once gone.
 OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md"))
+# What a flag adds to a model, told by one of its files.
+FLAGGED = {"metrics.json": "--evaluation", "onnx/measurements.json": "--onnx"}
 
 ABSOLUTE_PATH = re.compile(
     r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
