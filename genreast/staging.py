@@ -147,7 +147,7 @@ def stage_model(
 
 
 def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
-    """Fill a folder aside and give it the staging folder's name once it is whole.
+    """Fill a folder aside and, once it is whole, move what it holds into the staging folder.
 
     An earlier staging is replaced. Raises UserError when other files lie there, or its page was
     edited since.
@@ -170,13 +170,18 @@ def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Pat
             f"'{staging_dir}' holds {foreign[0]}, which no staging made:"
             " move it away, or name an empty --staging_dir"
         )
-    staging_dir.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=staging_dir.parent))
+    place = staging_dir.resolve()  # "." lies in no parent of its own, nor does a link's folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=place.parent))
     try:
-        aside.chmod(0o755)  # mkdtemp closes its folders to everyone else
         fill(aside)
-        shutil.rmtree(staging_dir, ignore_errors=True)
-        aside.rename(staging_dir)
+        # The folder itself stays: the user may stand in it.
+        place.mkdir(exist_ok=True)
+        for entry in place.iterdir():
+            remove = shutil.rmtree if entry.is_dir() and not entry.is_symlink() else Path.unlink
+            remove(entry)
+        for entry in aside.iterdir():
+            shutil.move(entry, place / entry.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

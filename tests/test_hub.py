@@ -19,6 +19,7 @@ from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import Destination, publish
 from genreast.pages import write_page
+from genreast.publishing import pack
 from genreast.staging import FLAGGED, OWNED, stage_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -341,6 +342,19 @@ def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, gen
     assert output.stdout.split() == [str(tmp_path / name) for name in names]
     assert all((tmp_path / name / "README.md").is_file() for name in names)
     assert not (tmp_path / "processed-hub_staging").exists()
+
+
+def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
+    tmp_path, model_dir, genre_dataset, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    command = [str(model_dir), "alice/genre", "--staging_dir", ".", "--space", "alice/page"]
+    command += ["--dataset_dir", str(genre_dataset), "--dataset_repo", "alice/songs"]
+    template, page_dir = ROOT / "model_card.md", ROOT / "examples" / "space"
+    parcels = pack(parse(PushArguments, argv=command), template, page_dir)
+    names = ["here-dataset", "here", "here-space"]
+    assert [parcel.folder for parcel in parcels] == [tmp_path / name for name in names]
 
 
 def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):

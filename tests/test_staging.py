@@ -138,6 +138,17 @@ def test_staging_inside_the_model_folder_does_not_feed_on_itself(model_dir):
     assert names[0] == names[1]
 
 
+def test_the_folder_that_one_stands_in_and_a_link_to_one_are_filled(trained, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in (Path("."), tmp_path / "link", Path(".")):
+        stage_model(trained, None, folder, page)
+        assert "model.safetensors" in files_in(Path(".")), "whoever stands in it sees it"
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link"]
+
+
 def test_a_folder_of_other_things_is_left_alone(trained, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.md").write_text("words")
