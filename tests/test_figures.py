@@ -80,6 +80,44 @@ def test_f1_is_drawn_against_the_share(measured):
         assert f1 == pytest.approx(metrics["song"]["per_class"][name]["f1"])
 
 
+def test_names_stand_beside_their_points_and_none_atop_another(measured):
+    figure = measured[2]["f1_against_share"]
+    figure.draw_without_rendering()
+    names = figure.axes[0].texts
+    assert len(names) >= min(len(measured[1].label_names), 8)
+    boxes = [name.get_window_extent() for name in names]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_a_long_name_far_away_takes_no_name_from_the_others():
+    per_class = {f"g{index}": {"support": 9, "f1": 0.5} for index in range(12)}
+    shares = {name: 1.5**index for index, name in enumerate(per_class)}
+    drawn = figures.f1_against_share(per_class, {}, shares)
+    assert len(drawn.axes[0].texts) == 12
+    long = "x" * 60
+    per_class[long] = {"support": 9, "f1": 0.9}
+    drawn = figures.f1_against_share(per_class, {}, shares | {long: 1.5**12})
+    assert len(drawn.axes[0].texts) == 13
+
+
+@pytest.mark.parametrize("shares", [None, {"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}])
+def test_shares_that_are_all_equal_make_no_figure_nor_a_place_for_one(shares, tmp_path):
+    songs = made(2)
+    songs.label_names[:] = ["a", "b"]
+    metrics = evaluation.measure(songs, songs, "log_probability") | {"calibration": None}
+    drawn = figures.draw_all(metrics, songs, songs, shares)
+    assert list(drawn) == ["confusion_matrix", "confusion_matrix_normalised", "reliability"]
+
+    metrics |= {"model": "m", "dataset": "d", "split": "test", "pooling": "log_probability"}
+    metrics["model_fingerprint"] = "0" * 64
+    (tmp_path / "f1_against_share.png").write_bytes(b"of the dataset as it was")
+    images = {name: png.to_bytes(figure, dpi=40) for name, figure in drawn.items()}
+    report.write(tmp_path, metrics, songs, images, {}, lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert "Does rarity hurt?" not in (tmp_path / "report.html").read_text()
+
+
 def test_page_is_whole_and_safe(measured, tmp_path):
     metrics, songs, drawn = measured
     metrics = metrics | {
@@ -102,6 +140,8 @@ def test_page_is_whole_and_safe(measured, tmp_path):
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', html)
     assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
     assert len(sources) == len(images) + len(seen)
+    dense = 2 if len(songs.label_names) == 50 else 0
+    assert html.count("<img class=dense ") == dense, "small letters are not shrunk"
     rows = report.confident_mistakes(songs)
     assert [songs.names[row] for row in rows] == seen
     assert all(songs.labels[row] != songs.predictions[row] for row in rows)
