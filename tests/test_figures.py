@@ -149,17 +149,21 @@ def test_page_is_whole_and_safe(measured, tmp_path):
     assert confidence == sorted(confidence, reverse=True)
 
 
-def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
-    generator = np.random.default_rng(0)
-    probabilities = generator.dirichlet(np.ones(12), 5)
-    prediction = SongPrediction(
+def predicted(genres: int, seconds: float) -> SongPrediction:
+    """A song's prediction in windows of 10 s, of made-up probabilities."""
+    starts = [*range(0, max(1, int(seconds) - 10), 10), max(0, int(seconds) - 10)]
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(genres), len(starts))
+    return SongPrediction(
         song="song.mp3",
-        labels=[f"genre {index}" for index in range(12)],
-        seconds=47.0,
-        starts=[0, 10, 20, 30, 37],
+        labels=[f"genre {index}" for index in range(genres)],
+        seconds=seconds,
+        starts=starts,
         log_probabilities=np.log(probabilities),
     )
-    figure = timeline.draw(prediction, generator.normal(size=(128, 300)))
+
+
+def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
+    figure = timeline.draw(predicted(12, 47.0), np.random.default_rng(0).normal(size=(128, 300)))
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert len(names) == 7 and names[-1] == "others"
     top = figure.axes[0].patches[-1].get_data()
@@ -167,6 +171,34 @@ def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
     assert top.edges == pytest.approx([0, 10, 20, 30, 38.5, 47])
     png.write(png.to_bytes(figure), tmp_path / "timeline.png")
     assert Image.open(tmp_path / "timeline.png").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("genres", "shown", "others"), [(6, 6, False), (7, 7, False), (8, 7, True)]
+)
+def test_a_single_genre_is_never_called_others(genres, shown, others):
+    figure = timeline.draw(predicted(genres, 47.0), np.zeros((128, 300)))
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len(names) == shown
+    assert ("others" in names) == others
+
+
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        (0.8, ["0 s", "0.1 s", "0.2 s"]),
+        (3.7, ["0 s", "0.5 s", "1 s"]),
+        (5.0, ["0:00", "0:01", "0:02"]),
+        (21.0, ["0:00", "0:05", "0:10"]),
+        (400.0, ["0:00", "0:50", "1:40"]),
+        (4000.0, ["0:00", "8:20", "16:40"]),
+    ],
+)
+def test_the_time_of_a_tick_is_where_it_stands(seconds, labels):
+    figure = timeline.draw(predicted(3, seconds), np.zeros((128, 300)))
+    figure.draw_without_rendering()
+    ticks = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert ticks[:3] == labels and len(set(ticks)) == len(ticks)
 
 
 def test_picture_of_sound_is_bounded_whatever_its_length():
