@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.special import softmax
 
 from genreast import evaluation, figures, png, report, timeline
 from genreast.evaluation import Scored
@@ -70,6 +71,24 @@ def test_reliability_points_are_the_means_of_their_bins(measured):
     top = confidences > np.floor(15 * confidences.max()) / 15
     assert confidence[-1] == pytest.approx(confidences[top].mean())
     assert accuracy[-1] == pytest.approx(right[top].mean())
+
+
+def test_the_line_of_a_temperature_is_of_the_logits_divided_by_it(measured):
+    _, songs, drawn = measured
+    line = drawn["reliability"].axes[0].lines[2]
+    confidences = softmax(songs.logits / 1.4, axis=1).max(1)
+    top = confidences > np.floor(15 * confidences.max()) / 15
+    assert line.get_xdata()[-1] == pytest.approx(confidences[top].mean())
+
+
+def test_the_songs_beside_a_genre_are_those_that_are_of_it(measured):
+    _, songs, drawn = measured
+    support, answers = np.bincount(songs.labels), np.bincount(songs.predictions)
+    assert (support != answers).any(), "else the answers' counts would pass too"
+    for name in ("confusion_matrix", "confusion_matrix_normalised"):
+        beside = [text.get_text() for text in drawn[name].axes[0].get_yticklabels()]
+        expected = zip(songs.label_names, support, strict=True)
+        assert beside == [f"{genre} ({count})" for genre, count in expected]
 
 
 def test_f1_is_drawn_against_the_share(measured):
