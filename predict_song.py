@@ -52,9 +52,15 @@ def main() -> int:
         print(f"embeddings: {args.embeddings}", file=sys.stderr)
     if args.timeline and answered:
         from genreast import timeline
+        from genreast.audio import AudioError
 
-        timeline.save(answered[0], args.timeline)
-        print(f"timeline: {args.timeline}", file=sys.stderr)
+        try:
+            timeline.save(answered[0], args.timeline)
+            print(f"timeline: {args.timeline}", file=sys.stderr)
+        except AudioError as error:  # the picture takes a second reading, which a pipe has not
+            song = answered[0].song
+            print(f"timeline not drawn: '{song}' cannot be read again ({error})", file=sys.stderr)
+            failed += 1
     return int(failed > 0)
 
 

@@ -254,6 +254,9 @@ class PushArguments:
         "what becomes of a README.md that was edited on the Hub; asked for where there is one",
         choices=["keep", "replace"],
     )
+    take_down: bool = option(
+        False, "delete an evaluation or ONNX files that were published with this same model before"
+    )
     commit_message: str = option("Publish with GenreAST", "first line of the commit")
     staging_dir: str | None = option(
         None,
@@ -267,6 +270,17 @@ class PushArguments:
         if self.model_dir or self.space or self.onnx or not self.dataset_dir:
             faults.unless(self.model_dir, "MODEL_DIR is missing: name a trained model folder")
             faults.unless(self.repo_id, "USER/NAME is missing: name the Hub model to publish as")
+        else:
+            for name in ("evaluation", "license"):
+                faults.unless(
+                    getattr(self, name) is None,
+                    f"--{name} is of a model: name its folder, MODEL_DIR, and USER/NAME",
+                )
+        for name, default in (("dataset_license", None), ("dataset_format", "parquet")):
+            faults.unless(
+                self.dataset_dir or getattr(self, name) == default,
+                f"--{name} is of a dataset to publish: name its folder as --dataset_dir",
+            )
         faults.unless(
             self.dataset_repo or not self.dataset_dir,
             "--dataset_repo is missing: name the Hub dataset that --dataset_dir goes to",

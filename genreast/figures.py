@@ -12,6 +12,8 @@ from genreast.bootstrap import LEVEL
 from genreast.evaluation import Scored
 from genreast.metrics import CALIBRATION_BINS, confidence_bins
 
+ROOMY = 20  # genres up to which a matrix has large cells and letters
+
 
 def confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, label_names: Sequence[str], unit: str = "songs"
@@ -43,8 +45,8 @@ def _matrix(
     counts: np.ndarray, texts: list[list[str]], label_names: Sequence[str], unit: str
 ) -> Figure:
     classes = len(label_names)
-    cell = 0.5 if classes <= 20 else 0.28  # inches
-    font = 9 if classes <= 20 else 6.5
+    cell = 0.5 if classes <= ROOMY else 0.28  # inches
+    font = 9 if classes <= ROOMY else 6.5
     longest = max(map(len, label_names))
     margin = 0.9 + longest * font * 0.6 / 72
     side = max(2.5, cell * classes)
@@ -82,7 +84,7 @@ def f1_against_share(
 ) -> Figure:
     """Does rarity hurt? Each genre's F1, with its interval, against its share of training songs.
 
-    `per_class` and `spans` are metrics.json's, `shares` add up to 1.
+    `per_class` and `spans` are metrics.json's, `shares` add up to 1 and are not all equal.
     """
     names = [name for name in per_class if per_class[name]["support"] and shares.get(name)]
     x = np.array([shares[name] for name in names])
@@ -93,7 +95,7 @@ def f1_against_share(
     low, high = np.array(edges).T.clip(0, 1)
     axes.vlines(x, np.minimum(low, y), np.maximum(high, y), color="tab:blue", alpha=0.35)
     axes.scatter(x, y, color="tab:blue", zorder=3)
-    for index in _worth_naming(x, y, max(map(len, names))):
+    for index in _worth_naming(x, y, names):
         axes.annotate(
             names[index], (x[index], y[index]), (5, 4), textcoords="offset points", fontsize=7.5
         )
@@ -108,21 +110,21 @@ def f1_against_share(
     return figure
 
 
-def _worth_naming(x: np.ndarray, y: np.ndarray, letters: int, room_for: int = 20) -> list[int]:
-    """The points to name: the worst, the rarest and the most common first, none atop another.
-
-    `letters` are those of the longest name.
-    """
+def _worth_naming(
+    x: np.ndarray, y: np.ndarray, names: Sequence[str], room_for: int = 20
+) -> list[int]:
+    """The points to name: the worst, the rarest and the most common first, none atop another."""
     order = [*np.argsort(y)[:6], *np.argsort(x)[:3], *np.argsort(-x)[:3]]
     order += np.argsort(y).tolist()
-    width = np.log(x.max() / x.min()) or 1.0
-    # In names' widths and heights, of the figure's.
-    places = np.column_stack([np.log(x) / width / (0.0125 * letters + 0.02), y / 0.035])
+    # Where a name begins, how far it reaches and how high it stands, of the figure's size.
+    start = np.log(x) / np.log(x.max() / x.min())
+    end = start + [0.0125 * len(name) + 0.02 for name in names]
+    height = y / 0.035
     chosen: list[int] = []
     for index in map(int, order):
-        if len(chosen) < room_for and all(
-            np.abs(places[index] - places[other]).max() >= 1 for other in chosen
-        ):
+        beside = (end[chosen] <= start[index]) | (end[index] <= start[chosen])
+        above_or_below = np.abs(height[chosen] - height[index]) >= 1
+        if len(chosen) < room_for and (beside | above_or_below).all():
             chosen.append(index)
     return chosen
 
@@ -196,7 +198,8 @@ def draw_all(metrics: dict, clips: Scored, songs: Scored, shares: dict[str, floa
         ),
     }
     per_class = metrics["song"]["per_class"]
-    if shares and any(per_class[name]["support"] and shares[name] for name in names):
+    drawn_shares = {share for name, share in (shares or {}).items() if per_class[name]["support"]}
+    if len(drawn_shares - {0}) > 1:  # no genre is rarer than another in a balanced set
         spans = metrics["confidence_intervals"]["song"].get("per_class", {})
         drawn["f1_against_share"] = f1_against_share(per_class, spans, shares)
     found = metrics["calibration"]

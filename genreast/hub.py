@@ -7,8 +7,8 @@ as they do everywhere else. A commit is atomic: a repository never holds half a 
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_token
 
+from genreast.checkpoint import WEIGHTS_FILE
 from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
 from genreast.pages import is_sealed
@@ -46,6 +47,8 @@ class Destination:
     message: str = "Publish with GenreAST"
     edited_page: str | None = None  # "keep" or "replace" a README.md edited there; None refuses
     owned: tuple[str, ...] = ()  # patterns of files that earlier runs made: deleted when not staged
+    # Of these, files by the flag that adds them: not deleted while the weights stay what they are.
+    flagged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> dict[str, str]:
@@ -130,6 +133,7 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
             del local["README.md"]
             notes.append("README.md stays as it was edited on the Hub")
     changed, stale = _differences(api, destination, parent, local)
+    _check_loss(destination, changed, stale)
     _check_tag(api, destination, parent, unchanged=not (changed or stale))
 
     commit, pull_request = parent, None
@@ -268,6 +272,16 @@ def _same(entry, path: Path) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == entry.lfs.sha256
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == entry.blob_id
+
+
+def _check_loss(destination: Destination, changed: list[str], stale: list[str]) -> None:
+    """Refuse to delete what a flag added to the very model that is published again without it."""
+    flags = [flag for name, flag in destination.flagged.items() if name in stale]
+    if flags and WEIGHTS_FILE not in changed:
+        raise UserError(
+            f"{destination.repo_id} was published with {' and '.join(flags)}, and its model is the"
+            " same: give that again, or --take_down to delete what it added. Nothing was uploaded."
+        )
 
 
 def _check_tag(api: HfApi, destination: Destination, head: str | None, unchanged: bool) -> None:

@@ -19,6 +19,7 @@ from genreast.audiofolder import METADATA_FILE
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError
 from genreast.licenses import check_license
+from genreast.model_card import literal
 from genreast.pages import without_seal, write_page
 from genreast.splits import SPLITS
 from genreast.staging import fill_aside
@@ -185,5 +186,5 @@ def _counts(splits: dict[str, pa.Table]) -> str:
         for table in splits.values():
             rows = table.filter(pa.compute.equal(table["label"], label))
             cells.append(f"{len(set(rows['song_id'].to_pylist()))}, {len(rows)}")
-        lines.append(f"| {genre} | {' | '.join(cells)} |")
+        lines.append(f"| {literal(genre)} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -275,12 +275,18 @@ def render(facts: ModelFacts, template: Path) -> str:
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
     )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["literal"] = literal
     body = environment.from_string(template.read_text(encoding="utf-8")).render(
         facts=facts, captions=FIGURES, few_train=FEW_TRAIN_SONGS, few_test=FEW_TEST_SONGS
     )
     body = re.sub(r"\n{3,}", "\n\n", body.strip())
     return str(ModelCard(f"---\n{card_data(facts).to_yaml()}\n---\n\n{body}\n"))
+
+
+def literal(text: Any) -> str:
+    """A text as Markdown that shows it letter by letter, in a sentence or a table: a genre named
+    `*x*` or `<b>` is a name."""
+    return re.sub(r"[\\`*_\[\]<>&|~]", r"\\\g<0>", " ".join(str(text).split()))
 
 
 def few(counts: dict[str, int], least: int) -> str | None:

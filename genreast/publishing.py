@@ -44,7 +44,7 @@ def pack(args: PushArguments, template: Path, page_dir: Path) -> list[Parcel]:
 def _pack_model(args: PushArguments, template: Path) -> Parcel:
     model_dir = Path(args.model_dir)
     evaluation = Path(args.evaluation) if args.evaluation else None
-    folder = _model_staging(args)
+    folder = _staging_dir(args, model_dir / "hub_staging")
     staging.check_model_dir(model_dir)
     check_license(args.license)
     metrics = staging.read_evaluation(model_dir, evaluation) if evaluation else {}
@@ -67,7 +67,8 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     staging.scan(folder, owners=_owners(args, folder), token=get_token())
     check = partial(check_scores, clips=clips)
     check(folder)
-    destination = _destination(args, args.repo_id, owned=staging.OWNED)
+    flagged = {} if args.take_down else staging.FLAGGED
+    destination = _destination(args, args.repo_id, owned=staging.OWNED, flagged=flagged)
     return Parcel(folder, destination, describe(clips), check)
 
 
@@ -76,10 +77,8 @@ def _pack_dataset(args: PushArguments) -> Parcel:
 
     dataset_dir = Path(args.dataset_dir).resolve()  # "." has no name
     # Beside the dataset, not in it: a loader would take the shards for more of it.
-    folder = dataset_dir.with_name(f"{dataset_dir.name}-hub_staging")
-    if args.staging_dir:
-        folder = Path(args.staging_dir)
-        folder = folder.with_name(f"{folder.name}-dataset")
+    beside = dataset_dir.with_name(f"{dataset_dir.name}-hub_staging")
+    folder = _staging_dir(args, beside, "-dataset")
     as_audiofolder = args.dataset_format == "audiofolder"
     hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder)
     hub_dataset.stage_dataset(
@@ -97,8 +96,7 @@ def _pack_dataset(args: PushArguments) -> Parcel:
 def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
     from genreast import hub_space
 
-    folder = _model_staging(args)
-    folder = folder.with_name(f"{folder.name}-space")
+    folder = _staging_dir(args, Path(args.model_dir) / "hub_staging-space", "-space")
     hub_space.stage_space(page_dir, args.repo_id, folder)
     staging.scan(folder, hub_space.STAGED, owners=_owners(args, folder), token=get_token())
     note = f"a page that shows {args.repo_id}"
@@ -115,8 +113,9 @@ def _owners(args: PushArguments, folder: Path) -> set[str]:
     return {repo.split("/")[0] for repo in repos}
 
 
-def _model_staging(args: PushArguments) -> Path:
-    return Path(args.staging_dir or Path(args.model_dir) / "hub_staging")
+def _staging_dir(args: PushArguments, default: Path, suffix: str = "") -> Path:
+    """--staging_dir with the suffix on its name, which "." and a link tell only once resolved."""
+    return Path(f"{Path(args.staging_dir).resolve()}{suffix}") if args.staging_dir else default
 
 
 def _destination(args: PushArguments, repo_id: str, **options) -> Destination:

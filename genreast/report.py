@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from genreast import comparison, png, summary
 from genreast.audio import FRAME_LENGTH, AudioError, load_audio
 from genreast.evaluation import Scored
+from genreast.figures import ROOMY
 from genreast.timeline import log_mel_picture
 
 REPORT_FILE = "report.html"
@@ -26,6 +27,7 @@ CAPTIONS = {
     "f1_against_share": "Does rarity hurt? F1 of each genre against its share of training songs.",
     "reliability": "How often the model is right when it says it is this sure.",
 }
+MATRICES = ("confusion_matrix", "confusion_matrix_normalised")
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -41,6 +43,7 @@ th { border-bottom: 2px solid #999; font-weight: 600; } td { border-bottom: 1px 
 th:first-child, td:first-child, .text { text-align: left; }
 figure { margin: 1rem 0 2rem; } img { max-width: 100%; } figcaption, .note { color: #555; }
 td img { display: block; width: 18rem; height: 3.4rem; }
+img.dense { max-width: none; }  /* letters this small bear no shrinking */
 pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } .wide { overflow-x: auto; }
 </style>
 </head>
@@ -62,7 +65,9 @@ pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } .wide { overflow
 {% for row in genres %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 <h2>Figures</h2>
-{% for figure in figures %}<figure><img src="{{ figure.data }}" alt="{{ figure.caption }}">
+{% for figure in figures %}<figure><div class="wide">
+<img {{ "class=dense" if figure.dense }} src="{{ figure.data }}" alt="{{ figure.caption }}">
+</div>
 <figcaption>{{ figure.caption }}</figcaption></figure>
 {% endfor %}<h2>The most confident mistakes</h2>
 {% if mistakes %}<div class="wide"><table>
@@ -87,7 +92,12 @@ def write(
     picture: Callable[[str], np.ndarray | None],
 ) -> None:
     """Write report.html. `names` are the songs' names by id; `picture(song_id)` is a song's
-    log-mel picture (mel, columns), or None where its sound is not at hand."""
+    log-mel picture (mel, columns), or None where its sound is not at hand.
+
+    A figure that an earlier evaluation drew and this one did not is removed from the folder.
+    """
+    for name in CAPTIONS.keys() - figures.keys():
+        (folder / f"{name}.png").unlink(missing_ok=True)
     spans = metrics["confidence_intervals"]["song"]
     page = Environment(autoescape=True).from_string(PAGE)
     html = page.render(
@@ -100,7 +110,11 @@ def write(
         verdict=comparison.verdict(metrics["comparison"]) if metrics.get("comparison") else "",
         genres=_genre_rows(metrics["song"]["per_class"], spans.get("per_class", {})),
         figures=[
-            {"caption": CAPTIONS.get(name, name), "data": _data_uri(content)}
+            {
+                "caption": CAPTIONS.get(name, name),
+                "data": _data_uri(content),
+                "dense": name in MATRICES and len(songs.label_names) > ROOMY,
+            }
             for name, content in figures.items()
         ],
         mistakes=[

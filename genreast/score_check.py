@@ -98,7 +98,8 @@ def _evaluated(
         return []
     split = Path(dataset_dir or metrics.get("dataset") or "") / str(metrics.get("split"))
     tolerance = TOLERANCES.get(metrics.get("precision"), TOLERANCES["float32"])
-    chosen = {row["clip"]: row for row in rows[:: max(1, len(rows) // CLIPS)]}
+    spread = (rows[number * len(rows) // CLIPS] for number in range(CLIPS))
+    chosen = {row["clip"]: row for row in spread}
     clips = []
     for name, row in chosen.items():
         # A clip's name is its path in the split's folder, or in that of its only genre.

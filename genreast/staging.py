@@ -4,6 +4,7 @@ Files are named one by one, never copied by folder; then every staged file is se
 must not go public. Nothing here touches the network.
 """
 
+import contextlib
 import csv
 import fnmatch
 import getpass
@@ -14,9 +15,11 @@ import struct
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from PIL import Image
 
 from genreast.checkpoint import fingerprint
@@ -45,12 +48,21 @@ STAGED = (
 )
 # Files that an earlier run may have published, and that no longer describe the model once gone.
 OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md"))
+# What a flag adds to a model, told by one of its files.
+FLAGGED = {"metrics.json": "--evaluation", "onnx/measurements.json": "--onnx"}
 
 ABSOLUTE_PATH = re.compile(
     r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
     r"(?:/(?!/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?|~/[\w./@+-]+|[A-Za-z]:\\[\w.\\ @+-]+|/root\b"
     r"|file:/[\w.@+~/-]+)"
 )
+ABOVE = re.compile(r"(?<![\w./\\])(?:\.\.[/\\])+[\w.@+~/\\-]+")  # a path such as ../../songs
+# Values of metrics.json and training_config.yaml that are paths as a whole, or ids on the Hub.
+PLACES = (
+    *("model", "dataset", "other", "other_model"),
+    *("name", "output_dir", "model_name_or_path", "pth_labels"),
+)
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody
 SECRETS = {
     "a Hub token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
@@ -135,7 +147,7 @@ def stage_model(
 
 
 def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
-    """Fill a folder aside and give it the staging folder's name once it is whole.
+    """Fill a folder aside and, once it is whole, move what it holds into the staging folder.
 
     An earlier staging is replaced. Raises UserError when other files lie there, or its page was
     edited since.
@@ -158,13 +170,18 @@ def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Pat
             f"'{staging_dir}' holds {foreign[0]}, which no staging made:"
             " move it away, or name an empty --staging_dir"
         )
-    staging_dir.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=staging_dir.parent))
+    place = staging_dir.resolve()  # "." lies in no parent of its own, nor does a link's folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=place.parent))
     try:
-        aside.chmod(0o755)  # mkdtemp closes its folders to everyone else
         fill(aside)
-        shutil.rmtree(staging_dir, ignore_errors=True)
-        aside.rename(staging_dir)
+        # The folder itself stays: the user may stand in it.
+        place.mkdir(exist_ok=True)
+        for entry in place.iterdir():
+            remove = shutil.rmtree if entry.is_dir() and not entry.is_symlink() else Path.unlink
+            remove(entry)
+        for entry in aside.iterdir():
+            shutil.move(entry, place / entry.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -181,7 +198,7 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
                 (target / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(figure, target / "figures" / figure.name)
     for source in filter(Path.is_file, sources):
-        text = without_paths(_read_text(source))
+        text = without_paths(_names_alone(source))
         (target / source.name).write_text(text, encoding="utf-8")
     events = (model_dir / "runs").rglob("events.out.tfevents.*")
     for number, path in enumerate(sorted(events, key=lambda path: path.name)):
@@ -197,9 +214,39 @@ def _read_text(path: Path) -> str:
         raise UserError(f"'{path}' is not UTF-8 text: {error}") from error
 
 
+def _names_alone(source: Path) -> str:
+    """A file's text in which `PLACES` keep their last part: in a path as a whole, a space or a
+    bracket ends nothing."""
+    text = _read_text(source)
+    if source.name == "metrics.json":
+        return json.dumps(_shortened(read_json(source)), indent=2) + "\n"
+    if source.name == "training_config.yaml":
+        with contextlib.suppress(yaml.YAMLError):  # the page's maker tells what is wrong with it
+            content = _shortened(yaml.safe_load(text))
+            return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _shortened(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: _last_part(value)
+        if key in PLACES and isinstance(value, str) and not HUB_ID.fullmatch(value)
+        else _shortened(value)
+        for key, value in content.items()
+    }
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
 def without_paths(text: str) -> str:
-    """The text with each absolute path shortened to its last part."""
-    return ABSOLUTE_PATH.sub(lambda path: re.split(r"[/\\]", path[0].rstrip("/\\"))[-1], text)
+    """The text with each absolute path, and each that leads above, shortened to its last part."""
+    for pattern in (ABSOLUTE_PATH, ABOVE):
+        text = pattern.sub(lambda path: _last_part(path[0]), text)
+    return text
 
 
 def copy_scalars(source: Path, target: Path) -> None:

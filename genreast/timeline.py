@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from genreast import png
 from genreast.audio import FRAME_LENGTH, FRAME_SHIFT, stream_audio
@@ -61,7 +62,9 @@ def draw(
         extent=(0, prediction.seconds, 0, picture.shape[0]),
     )
     below.set(xlim=(0, prediction.seconds), ylabel="mel band", xlabel="time")
-    below.xaxis.set_major_formatter(_clock_label)
+    below.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # no 2.5 s
+    short = prediction.seconds < 5  # its ticks stand less than a second apart
+    below.xaxis.set_major_formatter(_seconds_label if short else _clock_label)
     return figure
 
 
@@ -70,6 +73,10 @@ def _edges(prediction: SongPrediction) -> np.ndarray:
     centres = np.array(prediction.starts) + prediction.window_seconds / 2
     halfway = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[0.0], halfway, [prediction.seconds]])
+
+
+def _seconds_label(seconds: float, _position=None) -> str:
+    return f"{seconds:.3g} s"
 
 
 def _clock_label(seconds: float, _position=None) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.special import softmax
 
 from genreast import evaluation, figures, png, report, timeline
 from genreast.evaluation import Scored
@@ -72,12 +73,68 @@ def test_reliability_points_are_the_means_of_their_bins(measured):
     assert accuracy[-1] == pytest.approx(right[top].mean())
 
 
+def test_the_line_of_a_temperature_is_of_the_logits_divided_by_it(measured):
+    _, songs, drawn = measured
+    line = drawn["reliability"].axes[0].lines[2]
+    confidences = softmax(songs.logits / 1.4, axis=1).max(1)
+    top = confidences > np.floor(15 * confidences.max()) / 15
+    assert line.get_xdata()[-1] == pytest.approx(confidences[top].mean())
+
+
+def test_the_songs_beside_a_genre_are_those_that_are_of_it(measured):
+    _, songs, drawn = measured
+    support, answers = np.bincount(songs.labels), np.bincount(songs.predictions)
+    assert (support != answers).any(), "else the answers' counts would pass too"
+    for name in ("confusion_matrix", "confusion_matrix_normalised"):
+        beside = [text.get_text() for text in drawn[name].axes[0].get_yticklabels()]
+        expected = zip(songs.label_names, support, strict=True)
+        assert beside == [f"{genre} ({count})" for genre, count in expected]
+
+
 def test_f1_is_drawn_against_the_share(measured):
     metrics, songs, drawn = measured
     points = drawn["f1_against_share"].axes[0].collections[1].get_offsets()
     for (share, f1), name in zip(points, songs.label_names, strict=True):
         assert share == pytest.approx((1 + songs.label_names.index(name)) / 1275)
         assert f1 == pytest.approx(metrics["song"]["per_class"][name]["f1"])
+
+
+def test_names_stand_beside_their_points_and_none_atop_another(measured):
+    figure = measured[2]["f1_against_share"]
+    figure.draw_without_rendering()
+    names = figure.axes[0].texts
+    assert len(names) >= min(len(measured[1].label_names), 8)
+    boxes = [name.get_window_extent() for name in names]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_a_long_name_far_away_takes_no_name_from_the_others():
+    per_class = {f"g{index}": {"support": 9, "f1": 0.5} for index in range(12)}
+    shares = {name: 1.5**index for index, name in enumerate(per_class)}
+    drawn = figures.f1_against_share(per_class, {}, shares)
+    assert len(drawn.axes[0].texts) == 12
+    long = "x" * 60
+    per_class[long] = {"support": 9, "f1": 0.9}
+    drawn = figures.f1_against_share(per_class, {}, shares | {long: 1.5**12})
+    assert len(drawn.axes[0].texts) == 13
+
+
+@pytest.mark.parametrize("shares", [None, {"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}])
+def test_shares_that_are_all_equal_make_no_figure_nor_a_place_for_one(shares, tmp_path):
+    songs = made(2)
+    songs.label_names[:] = ["a", "b"]
+    metrics = evaluation.measure(songs, songs, "log_probability") | {"calibration": None}
+    drawn = figures.draw_all(metrics, songs, songs, shares)
+    assert list(drawn) == ["confusion_matrix", "confusion_matrix_normalised", "reliability"]
+
+    metrics |= {"model": "m", "dataset": "d", "split": "test", "pooling": "log_probability"}
+    metrics["model_fingerprint"] = "0" * 64
+    (tmp_path / "f1_against_share.png").write_bytes(b"of the dataset as it was")
+    images = {name: png.to_bytes(figure, dpi=40) for name, figure in drawn.items()}
+    report.write(tmp_path, metrics, songs, images, {}, lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert "Does rarity hurt?" not in (tmp_path / "report.html").read_text()
 
 
 def test_page_is_whole_and_safe(measured, tmp_path):
@@ -102,6 +159,8 @@ def test_page_is_whole_and_safe(measured, tmp_path):
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', html)
     assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
     assert len(sources) == len(images) + len(seen)
+    dense = 2 if len(songs.label_names) == 50 else 0
+    assert html.count("<img class=dense ") == dense, "small letters are not shrunk"
     rows = report.confident_mistakes(songs)
     assert [songs.names[row] for row in rows] == seen
     assert all(songs.labels[row] != songs.predictions[row] for row in rows)
@@ -109,17 +168,21 @@ def test_page_is_whole_and_safe(measured, tmp_path):
     assert confidence == sorted(confidence, reverse=True)
 
 
-def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
-    generator = np.random.default_rng(0)
-    probabilities = generator.dirichlet(np.ones(12), 5)
-    prediction = SongPrediction(
+def predicted(genres: int, seconds: float) -> SongPrediction:
+    """A song's prediction in windows of 10 s, of made-up probabilities."""
+    starts = [*range(0, max(1, int(seconds) - 10), 10), max(0, int(seconds) - 10)]
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(genres), len(starts))
+    return SongPrediction(
         song="song.mp3",
-        labels=[f"genre {index}" for index in range(12)],
-        seconds=47.0,
-        starts=[0, 10, 20, 30, 37],
+        labels=[f"genre {index}" for index in range(genres)],
+        seconds=seconds,
+        starts=starts,
         log_probabilities=np.log(probabilities),
     )
-    figure = timeline.draw(prediction, generator.normal(size=(128, 300)))
+
+
+def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
+    figure = timeline.draw(predicted(12, 47.0), np.random.default_rng(0).normal(size=(128, 300)))
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert len(names) == 7 and names[-1] == "others"
     top = figure.axes[0].patches[-1].get_data()
@@ -127,6 +190,34 @@ def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
     assert top.edges == pytest.approx([0, 10, 20, 30, 38.5, 47])
     png.write(png.to_bytes(figure), tmp_path / "timeline.png")
     assert Image.open(tmp_path / "timeline.png").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("genres", "shown", "others"), [(6, 6, False), (7, 7, False), (8, 7, True)]
+)
+def test_a_single_genre_is_never_called_others(genres, shown, others):
+    figure = timeline.draw(predicted(genres, 47.0), np.zeros((128, 300)))
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len(names) == shown
+    assert ("others" in names) == others
+
+
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        (0.8, ["0 s", "0.1 s", "0.2 s"]),
+        (3.7, ["0 s", "0.5 s", "1 s"]),
+        (5.0, ["0:00", "0:01", "0:02"]),
+        (21.0, ["0:00", "0:05", "0:10"]),
+        (400.0, ["0:00", "0:50", "1:40"]),
+        (4000.0, ["0:00", "8:20", "16:40"]),
+    ],
+)
+def test_the_time_of_a_tick_is_where_it_stands(seconds, labels):
+    figure = timeline.draw(predicted(3, seconds), np.zeros((128, 300)))
+    figure.draw_without_rendering()
+    ticks = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert ticks[:3] == labels and len(set(ticks)) == len(ticks)
 
 
 def test_picture_of_sound_is_bounded_whatever_its_length():

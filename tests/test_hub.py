@@ -14,10 +14,13 @@ import soundfile
 from huggingface_hub import HfApi, constants
 from trained_model import GENRES, make_evaluation, make_model_dir
 
+from genreast.arguments import PushArguments
+from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import Destination, publish
 from genreast.pages import write_page
-from genreast.staging import OWNED, stage_model
+from genreast.publishing import pack
+from genreast.staging import FLAGGED, OWNED, stage_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "---\nlicense: mit\n---\n\n# genre\n"
@@ -134,6 +137,65 @@ def test_only_what_changed_is_sent_and_what_is_stale_goes(hub, api, genre, stage
     assert b"\nbetter\n" in files["README.md"].content
     assert any("metrics.json" in note for note in made.notes), "what goes is told"
     assert "lfs_put" not in hub.calls, "the weights were there already"
+
+
+def test_what_a_flag_added_to_the_same_model_is_not_deleted_unasked(
+    hub, api, genre, staged, tmp_path
+):
+    measured = replace(genre, flagged=FLAGGED)
+    (staged / "onnx").mkdir()
+    for name in FLAGGED:
+        (staged / name).write_text("{}")
+    publish(staged, measured, api=api)
+    before = hub.repo("alice/genre").at("main")
+    (staged / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"with --evaluation, and its model is the same: give that"):
+        publish(staged, measured, api=api)
+    (staged / "onnx" / "measurements.json").unlink()
+    with pytest.raises(UserError, match=r"with --evaluation and --onnx, .*Nothing was uploaded"):
+        publish(staged, measured, api=api)
+    assert hub.repo("alice/genre").at("main") == before
+
+    weights = make_model_dir(tmp_path / "second", seed=1) / "model.safetensors"
+    shutil.copyfile(weights, staged / "model.safetensors")
+    publish(staged, measured, api=api)
+    files = files_of(hub.repo("alice/genre").at("main"))
+    assert not files & set(FLAGGED), "what was measured of other weights would mislead"
+
+
+def test_publishing_again_without_the_evaluation_asks_first(hub, tmp_path, model_dir, evaluation):
+    def push(*flags):
+        flags = [*flags, "--staging_dir", tmp_path / "staged"]
+        return run_script(hub, tmp_path / "home", model_dir, "alice/genre", *flags)
+
+    assert push("--evaluation", evaluation).returncode == 0
+    assert_refused(push(), "alice/genre was published with --evaluation")
+    assert "metrics.json" in hub.repo("alice/genre").at("main").files
+    output = push("--take_down")
+    assert output.returncode == 0, output.stderr
+    assert "metrics.json" not in hub.repo("alice/genre").at("main").files
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--license", "mit"], ["--license is of a model: name its folder, MODEL_DIR"]),
+        (["--evaluation", "e", "--license", "mit"], ["--evaluation is of", "--license is of"]),
+    ],
+)
+def test_flags_of_a_model_without_one_are_refused(flags, words):
+    command = ["--dataset_dir", "data", "--dataset_repo", "alice/songs", *flags]
+    with pytest.raises(UserError) as refusal:
+        parse(PushArguments, argv=command)
+    assert all(each in str(refusal.value) for each in words)
+
+
+@pytest.mark.parametrize("flag", ["--dataset_license=mit", "--dataset_format=audiofolder"])
+def test_flags_of_a_dataset_without_one_are_refused(flag):
+    command = ["model", "alice/genre", "--dataset_repo", "alice/songs"]
+    assert parse(PushArguments, argv=command).dataset_repo == "alice/songs"
+    with pytest.raises(UserError, match="name its folder as --dataset_dir"):
+        parse(PushArguments, argv=[*command, flag])
 
 
 def test_a_page_that_was_edited_on_the_hub_is_not_lost(hub, api, genre, staged):
@@ -280,6 +342,19 @@ def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, gen
     assert output.stdout.split() == [str(tmp_path / name) for name in names]
     assert all((tmp_path / name / "README.md").is_file() for name in names)
     assert not (tmp_path / "processed-hub_staging").exists()
+
+
+def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
+    tmp_path, model_dir, genre_dataset, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    command = [str(model_dir), "alice/genre", "--staging_dir", ".", "--space", "alice/page"]
+    command += ["--dataset_dir", str(genre_dataset), "--dataset_repo", "alice/songs"]
+    template, page_dir = ROOT / "model_card.md", ROOT / "examples" / "space"
+    parcels = pack(parse(PushArguments, argv=command), template, page_dir)
+    names = ["here-dataset", "here", "here-space"]
+    assert [parcel.folder for parcel in parcels] == [tmp_path / name for name in names]
 
 
 def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):

@@ -119,6 +119,15 @@ def test_the_card_says_rights_counts_and_how_to_load(dataset_dir):
     assert "Published under the licence `cc-by-4.0`, as its publisher states." in card
 
 
+def test_a_genre_s_name_is_no_markup(dataset_dir):
+    for path in dataset_dir.glob("*/metadata.parquet"):
+        table = pq.read_table(path)
+        schema = table.schema.metadata[b"huggingface"].replace(b'"rock"', b'"<b>*rock*"')
+        pq.write_table(table.replace_schema_metadata({b"huggingface": schema}), path)
+    card = (stage(dataset_dir) / "README.md").read_text()
+    assert r"| \<b\>\*rock\* | 7, 14 | 3, 6 |" in card
+
+
 def test_what_the_folder_s_own_card_says_is_kept(dataset_dir):
     (dataset_dir / "README.md").write_text(
         "---\npretty_name: Our songs\n---\n\n# processed\n\n16 songs, by artist.\n\n"

@@ -1,13 +1,16 @@
 """The model card says what was measured, and nothing that was not."""
 
 import re
+from html import escape
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
 
 from genreast.errors import UserError
@@ -93,6 +96,56 @@ def test_only_what_training_did_not_see_is_called_unseen(split, same, words):
     assert f"Measured on {words.replace('URL', 'https://huggingface.co/datasets/a/b')}" in card
 
 
+def test_any_name_of_a_genre_reads_on_the_page_as_it_is_spelled():
+    names = ["hip-hop", "R&B", "drum & bass", "lo_fi_beats", "<unk>", "a`b", "`c`", "&amp;"]
+    names += ["~~d~~", "*NSYNC* [x](http://e.vil)", "<b>x</b>", "a\\|b", "new\nline"]
+    scores = {"support": 4, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+    per_class = dict.fromkeys(names, scores)
+    songs = {"train": dict.fromkeys(names[-4:], 3) | dict.fromkeys(names[:-4], 99)}
+    metrics = {"song": {"accuracy": 0.5, "count": 4, "per_class": per_class}}
+    card = render(ModelFacts("a/b", genres=names, songs=songs, metrics=metrics), TEMPLATE)
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(ModelCard(card).text)
+    shown = [escape(name).replace("\n", " ") for name in names]
+    assert f"genres is: {', '.join(shown)}.\n" in page
+    assert f"so less sure: {', '.join(f'{name} (3)' for name in shown[-4:])}." in page
+    first_cells = re.findall(r"<tr>\n<td>(.*?)</td>", page)
+    assert [cell for cell in first_cells if cell in shown] == [*shown, *shown], "two tables"
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        # What is turned off or unset is no row; zero is a seed like any other.
+        (
+            {"freeze": "none", "bf16": False, "warmup_steps": 0, "gain_db": None, "seed": 0},
+            {"seed": "0"},
+        ),
+        (
+            {"freeze": "body", "bf16": True, "warmup_steps": 0.1, "gain_db": 6.0, "seed": None},
+            {"frozen": "body", "warm-up": "0.1", "random gain, dB": "6", "bf16": "yes"},
+        ),
+        # A layer decay of 1 is none, and without mixup its share of batches says nothing.
+        ({"layer_decay": 1.0, "mixup_alpha": 0.0, "mixup_probability": 0.5}, {}),
+        (
+            {"layer_decay": 0.75, "mixup_alpha": 0.3, "mixup_probability": 0.5},
+            {
+                "learning rate of a layer against the one above": "0.75",
+                "mixup, alpha": "0.3",
+                "mixup, share of batches": "0.5",
+            },
+        ),
+        # Steps end the training before its epochs are counted; -1 of them is none.
+        ({"num_train_epochs": 5.0, "max_steps": 100}, {"steps": "100"}),
+        ({"num_train_epochs": 5.0, "max_steps": -1}, {"epochs": "5"}),
+    ],
+)
+def test_the_settings_that_were_on_have_a_row(staged, tmp_path, settings, rows):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(staged / name)
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"settings": settings}))
+    assert read_facts(tmp_path, "alice/genre").recipe == rows
+
+
 def test_a_licence_that_the_hub_does_not_know_is_refused():
     assert {"mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "other"} <= LICENSES
     with pytest.raises(UserError, match="licence 'cc-by' is not known; expected an id"):
@@ -101,8 +154,6 @@ def test_a_licence_that_the_hub_does_not_know_is_refused():
 
 @pytest.mark.parametrize("start", ["models/first", "../first", "/models/first", None])
 def test_a_local_start_is_no_base_model(staged, tmp_path, monkeypatch, start):
-    import yaml
-
     (tmp_path / "models" / "first").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):

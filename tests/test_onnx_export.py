@@ -134,7 +134,8 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     api = HfApi(endpoint=hub.url)
     command = [str(exported), "alice/genre", "--staging_dir", str(tmp_path / "staged")]
-    for flags, files in ((["--onnx"], set(onnx_export.FILES) | {"measurements.json"}), ([], set())):
+    exports = set(onnx_export.FILES) | {"measurements.json"}
+    for flags, files in ((["--onnx"], exports), (["--take_down"], set())):
         (parcel,) = pack(
             parse(PushArguments, argv=[*command, *flags]), ROOT / "model_card.md", ROOT
         )
@@ -142,7 +143,7 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
         found = hub.repo("alice/genre").at("main").files
         assert {name[5:] for name in found if name.startswith("onnx/")} == files
         tags = hub.repo("alice/genre").card_data("main")["tags"]
-        assert ("transformers.js" in tags) == bool(flags)
+        assert ("transformers.js" in tags) == bool(files)
 
 
 def test_missing_packages_are_named(monkeypatch):

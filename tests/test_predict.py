@@ -55,6 +55,26 @@ def test_a_song_as_a_table_with_its_timeline(
     assert "Traceback" not in result.stderr
 
 
+def test_a_song_that_cannot_be_read_twice_is_answered_without_a_timeline(
+    predict_song, tiny_model, song_files, expected, tmp_path
+):
+    if not os.path.exists("/dev/stdin"):
+        pytest.skip("needs /dev/stdin")
+    standard_input = os.dup(0)
+    with subprocess.Popen(["cat", song_files["short"]], stdout=subprocess.PIPE) as cat:
+        os.dup2(cat.stdout.fileno(), 0)
+        try:
+            result = predict_song(tiny_model, "/dev/stdin", "--timeline", tmp_path / "song.png")
+        finally:
+            os.dup2(standard_input, 0)
+            os.close(standard_input)
+    genres = expected[str(song_files["short"])]
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[1].split()[0] == max(genres, key=genres.get)
+    assert "timeline not drawn: '/dev/stdin' cannot be read again" in result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / "song.png").exists()
+
+
 def test_json_names_every_song_and_the_exit_status_says_one_failed(
     predict_song, tiny_model, song_files, expected, tmp_path
 ):

@@ -72,6 +72,50 @@ def test_what_is_staged_passes_the_scan_and_keeps_its_content(staged, trained):
     assert json.loads((staged / "metrics.json").read_text())["dataset"] == "processed"
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/home/Jane Doe (private)/models/mine", "mine"),
+        ("../../../home/alice/songs", "songs"),
+        ("../Jane Doe (private)/songs/", "songs"),
+        ("Jane Doe/models/mine", "mine"),
+        ("C:\\Users\\Jane Doe\\songs", "songs"),
+        ("alice/genre", "alice/genre"),
+        ("mine", "mine"),
+    ],
+)
+def test_a_path_keeps_its_last_part_alone_whatever_is_in_it(model_dir, tmp_path, place, told):
+    evaluation = make_evaluation(tmp_path / "evaluation", model_dir)
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    metrics |= {"model": place, "dataset": place, "comparison": {"other": place, "songs": 3}}
+    metrics["comparison"]["other_model"] = place
+    metrics["unreadable"] = {"jazz/caf\udce9.flac": "no audio in it"}  # a name that is no Unicode
+    (evaluation / "metrics.json").write_text(json.dumps(metrics))
+    training = yaml.safe_load((model_dir / "training_config.yaml").read_text())
+    training["settings"] |= {"model_name_or_path": place, "dataset": place, "output_dir": place}
+    training["settings"]["pth_labels"] = place
+    training["dataset"]["name"] = place
+    (model_dir / "training_config.yaml").write_text(yaml.safe_dump(training))
+
+    stage_model(model_dir, evaluation, tmp_path / "staged", page)
+    published = json.loads((tmp_path / "staged" / "metrics.json").read_text())
+    assert (published["model"], published["dataset"]) == (told, told)
+    assert published["comparison"] == {"other": told, "songs": 3, "other_model": told}
+    assert published["song"] == metrics["song"]
+    assert published["unreadable"] == metrics["unreadable"]
+    published = yaml.safe_load((tmp_path / "staged" / "training_config.yaml").read_text())
+    told_of = [published["settings"][name] for name in ("model_name_or_path", "dataset")]
+    assert [*told_of, published["settings"]["output_dir"], published["dataset"]["name"]] == [
+        told
+    ] * 4
+    assert published["dataset"]["splits"] == training["dataset"]["splits"]
+
+
+def test_a_path_that_leads_above_is_shortened_in_a_command_too():
+    command = "train_hf.py --dataset ../../home/alice/songs --output_dir=../first"
+    assert without_paths(command) == "train_hf.py --dataset songs --output_dir=first"
+
+
 def test_scalars_survive_and_texts_do_not(staged):
     events = EventAccumulator(str(next((staged / "runs").iterdir())))
     events.Reload()
@@ -92,6 +136,17 @@ def test_staging_inside_the_model_folder_does_not_feed_on_itself(model_dir):
         stage_model(model_dir, None, model_dir / "hub_staging", page)
         names.append(files_in(model_dir / "hub_staging"))
     assert names[0] == names[1]
+
+
+def test_the_folder_that_one_stands_in_and_a_link_to_one_are_filled(trained, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in (Path("."), tmp_path / "link", Path(".")):
+        stage_model(trained, None, folder, page)
+        assert "model.safetensors" in files_in(Path(".")), "whoever stands in it sees it"
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link"]
 
 
 def test_a_folder_of_other_things_is_left_alone(trained, tmp_path):
@@ -161,7 +216,7 @@ def test_the_scan_refuses_what_must_not_go_public(staged, text, found):
     [
         "see https://huggingface.co/docs/hub/models",
         "hip-hop/rap/trap at 44.1/48/96 kHz, and/or more",
-        "figures/confusion_matrix.png and ../shared/audio",
+        "figures/confusion_matrix.png and shared/audio...",
         "alice plays the piano",
         "| 1/2 | 3/4 |",
         "[a link](figures/a.png) <br/> </table>",
