@@ -8,6 +8,7 @@ are named on standard error, the others go on, and the exit status is then 1.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 from genreast.arguments import PredictArguments
@@ -29,8 +30,12 @@ def main() -> int:
     songs = answers.find_songs(args.songs)
     if args.timeline and len(songs) != 1:
         raise UserError(f"--timeline draws one song, but {len(songs)} are given")
-    for output in filter(None, (args.timeline, args.embeddings)):
-        Path(output).parent.mkdir(parents=True, exist_ok=True)  # refused before the long work
+    for output in map(Path, filter(None, (args.timeline, args.embeddings))):
+        if output.is_dir():
+            raise UserError(f"'{output}' is a folder; name a file in it")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass  # what cannot be written is refused before the long work
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 

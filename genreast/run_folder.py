@@ -69,7 +69,7 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
     Raises UserError when it is cut short, or of another model than that of `config`.
     """
     wanted = args.resume_from_checkpoint
-    if not wanted or wanted.lower() == "false":
+    if wanted is None:
         return None
     checkpoint = newest_whole(args) if wanted.lower() in ("last", "true") else Path(wanted)
     if checkpoint is None:

@@ -140,6 +140,7 @@ def test_a_model_on_the_hub_and_one_that_is_not(
         (["MODEL", "SONG", "--timeline", "SONG"], "ends with .png"),
         (["MODEL", "SONG", "SONG", "--timeline", "out.png"], "draws one song"),
         (["MODEL", "EMPTY"], "holds no audio file"),
+        (["MODEL", "SONG", "--embeddings", "FOLDER.npz"], "is a folder; name a file in it"),
         (["EMPTY", "SONG"], "holds no config.json"),
     ],
 )
@@ -147,6 +148,8 @@ def test_mistakes_end_in_a_message(
     predict_song, tiny_model, song_files, tmp_path, arguments, words
 ):
     names = {"MODEL": tiny_model, "SONG": song_files["short"], "EMPTY": tmp_path}
+    names["FOLDER.npz"] = tmp_path / "folder.npz"
+    names["FOLDER.npz"].mkdir()
     result = predict_song(*[names.get(word, word) for word in arguments])
     assert result.returncode == 2
     assert words in result.stderr and "Traceback" not in result.stderr
