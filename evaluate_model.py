@@ -8,12 +8,11 @@ the main scores. The exit status is 1 when a clip could not be read.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from genreast.arguments import EvaluateArguments
 from genreast.config import parse
-from genreast.errors import UserError, run
+from genreast.errors import UserError, check_writable, run
 
 
 def main() -> int:
@@ -40,9 +39,7 @@ def main() -> int:
     label_of = {song: split.features["label"].int2str(label) for song, label in label_of.items()}
     if args.compare:
         comparison.check(args.compare, classifier.labels, label_of)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    check_writable(folder)
 
     # Hear and measure
     clips, unreadable = evaluation.hear_split(classifier, split, args.batch_size, args.split)

@@ -8,12 +8,11 @@ are named on standard error, the others go on, and the exit status is then 1.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from genreast.arguments import PredictArguments
 from genreast.config import parse
-from genreast.errors import UserError, run
+from genreast.errors import UserError, check_writable, run
 
 
 def main() -> int:
@@ -33,9 +32,7 @@ def main() -> int:
     for output in map(Path, filter(None, (args.timeline, args.embeddings))):
         if output.is_dir():
             raise UserError(f"'{output}' is a folder; name a file in it")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass  # what cannot be written is refused before the long work
+        check_writable(output.parent)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 

@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -47,6 +49,18 @@ def run(main: Callable[[], int | None]) -> None:
             raise
     logging.shutdown()
     sys.exit(status)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where it is missing, and raise UserError where no file can be made in it: what
+    long work ends in is tried before it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"nothing can be written in '{folder}': {error.strerror}") from error
 
 
 def _note_ctrl_c() -> list[int]:

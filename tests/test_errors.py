@@ -1,4 +1,4 @@
-"""Ctrl-C is one word and status 130, whatever the code that it falls into makes of it."""
+"""Ctrl-C is one word and status 130, whatever it falls into; what cannot be written is said early."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ from textwrap import dedent
 
 import pytest
 from conftest import ROOT
+
+from genreast.errors import UserError, check_writable
 
 
 def script(what_sleeps: str) -> list[str]:
@@ -56,6 +58,14 @@ def test_where_ctrl_c_is_ignored_it_stays_ignored():
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\ndone\n", "")
+
+
+def test_a_folder_that_takes_no_file_is_named(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"nothing can be written in '.*/file/x': Not a directory"):
+        check_writable(tmp_path / "file" / "x")
 
 
 def test_a_fault_of_our_own_keeps_its_traceback():
