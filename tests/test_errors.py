@@ -1,4 +1,4 @@
-"""Ctrl-C is one word and status 130, whatever it falls into; what cannot be written is said early."""
+"""Ctrl-C is one word and status 130, whatever it falls into; an unwritable folder is told early."""
 
 import os
 import signal
