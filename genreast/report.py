@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import csv
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import datasets
 import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
+from PIL import Image
 
 from genreast import comparison, png, summary
 from genreast.audio import FRAME_LENGTH, AudioError, load_audio
@@ -66,7 +68,8 @@ pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } .wide { overflow
 {% endfor %}</table></div>
 <h2>Figures</h2>
 {% for figure in figures %}<figure><div class="wide">
-<img {{ "class=dense" if figure.dense }} src="{{ figure.data }}" alt="{{ figure.caption }}">
+<img {{ "class=dense" if figure.dense }} width="{{ figure.width }}" src="{{ figure.data }}"
+alt="{{ figure.caption }}">
 </div>
 <figcaption>{{ figure.caption }}</figcaption></figure>
 {% endfor %}<h2>The most confident mistakes</h2>
@@ -113,6 +116,7 @@ def write(
             {
                 "caption": CAPTIONS.get(name, name),
                 "data": _data_uri(content),
+                "width": _css_width(content),
                 "dense": name in MATRICES and len(songs.label_names) > ROOMY,
             }
             for name, content in figures.items()
@@ -199,6 +203,12 @@ def _strip(picture: np.ndarray | None) -> str:
     axes.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high)
     axes.set_axis_off()
     return _data_uri(png.to_bytes(figure, dpi=80))
+
+
+def _css_width(content: bytes) -> int:
+    """The width of a PNG as it was drawn, in CSS pixels, of which an inch has 96."""
+    with Image.open(io.BytesIO(content)) as image:
+        return round(image.width * 96 / image.info["dpi"][0])
 
 
 def _data_uri(content: bytes) -> str:
