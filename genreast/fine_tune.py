@@ -69,7 +69,7 @@ def fine_tune(args: TrainArguments) -> None:
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
-        callbacks = [ProgressTable(), ResumeSettings(), *early_stopping(args)]
+        callbacks = [ProgressTable(), ResumeSettings(about_dataset), *early_stopping(args)]
         window_seconds = window_samples(model.config) / SAMPLING_RATE
         probe = can_probe(args, train_clips, eval_clips, window_seconds)
         trainer = make_trainer(probe, model, args, train_clips, eval_clips, extractor, callbacks)
@@ -77,7 +77,7 @@ def fine_tune(args: TrainArguments) -> None:
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
             print("\n".join([*notes, summary(trainer)]), file=sys.stderr)
-        checkpoint = checkpoint_to_resume(args, model.config)
+        checkpoint = checkpoint_to_resume(args, model.config, about_dataset)
         result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)

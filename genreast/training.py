@@ -34,6 +34,8 @@ from genreast.model import load_weights
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
 
+TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # of an optimizer's groups, by the settings
+
 
 class GenreTrainer(Trainer):
     """Trains on waveforms: log-mel on the device, sums of losses, metrics of clips and songs."""
@@ -197,6 +199,23 @@ class GenreTrainer(Trainer):
                     flat[f"{level}_{name}"] = value
         return flat
 
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        """What the optimizer was told anew wins over the checkpoint; the schedule keeps its place.
+
+        With the same settings nothing changes, to the bit.
+        """
+        told = [
+            {key: group[key] for key in TOLD if key in group}
+            for group in self.optimizer.param_groups
+        ]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        for group, now in zip(self.optimizer.param_groups, told, strict=True):
+            before, peak = group.get("initial_lr", now["initial_lr"]), now["initial_lr"]
+            if before != peak:
+                group["lr"] = peak * (group["lr"] / before if before else 1.0)
+            group.update(now)
+        self.lr_scheduler.base_lrs = [now["initial_lr"] for now in told]
+
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         load_weights(self.model, resume_from_checkpoint)
 
@@ -290,11 +309,13 @@ def parameter_groups(
         above = "classifier" in name or "audio_spectrogram_transformer.layernorm" in name
         layer = head if above else _layer_of(name)
         decayed = parameter.ndim > 1 and "embeddings.position" not in name and "token" not in name
+        rate = learning_rate * layer_decay ** (head - layer)
         group = groups.setdefault(
             (layer, decayed),
             {
                 "params": [],
-                "lr": learning_rate * layer_decay ** (head - layer),
+                "lr": rate,
+                "initial_lr": rate,  # what the schedule is a share of
                 "weight_decay": weight_decay if decayed else 0.0,
             },
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -224,6 +225,87 @@ def test_other_batches_than_the_checkpoints_are_told_of(
         run_training(short_start, genre_dataset, output, *flags)
         words = "--per_device_train_batch_size 8, now 4): the epoch it is in may hear some clips"
         assert (words in capsys.readouterr().err) == told
+
+
+def step_sizes(before: Path, after: Path) -> dict[str, float]:
+    """How far one step took each weight of a checkpoint."""
+    one, other = (load_file(path / "model.safetensors") for path in (before, after))
+    return {name: (other[name] - one[name]).abs().max().item() for name in one}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "reduce_lr_on_plateau"])
+def test_a_resumed_run_learns_at_the_rate_it_is_given_anew(
+    schedule, genre_dataset, short_start, tmp_path, capsys
+):
+    flags = ["--lr_scheduler_type", schedule, "--warmup_steps", "0", "--max_steps", "4"]
+    flags += ["--save_total_limit", "9", "--adam_beta1", "0", "--adam_beta2", "0"]
+    flags += ["--save_strategy", "steps", "--eval_strategy", "steps"]
+    flags += ["--save_steps", "1", "--eval_steps", "1"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+    found = {}
+    for name, rates in {
+        "again": [],
+        "lower": ["--learning_rate", "1e-4"],
+        "flat": ["--layer_decay", "0.5"],
+        "decayed": ["--weight_decay", "100"],
+    }.items():
+        resumed = ["--resume_from_checkpoint", str(tmp_path / "run/checkpoint-2"), *rates]
+        capsys.readouterr()
+        run_training(short_start, genre_dataset, tmp_path / name, *flags, *resumed)
+        told = capsys.readouterr().err
+        assert ("training goes on as now" in told) == bool(rates)
+        assert not rates or f"was made with {rates[0]}" in told
+        before, after = tmp_path / "run/checkpoint-2", tmp_path / name / "checkpoint-3"
+        found[name] = step_sizes(before, after)
+    assert found["again"] == step_sizes(
+        tmp_path / "run/checkpoint-2", tmp_path / "run/checkpoint-3"
+    )
+    head, layer = "classifier.dense.weight", [name for name in found["again"] if "layer.0" in name]
+    # Without memory a step of Adam is as long as the rate.
+    assert found["lower"][head] == pytest.approx(found["again"][head] / 10, rel=0.02)
+    for name in layer:
+        assert found["flat"][name] < 0.5 * found["again"][name]
+    assert found["decayed"][head] > 1.5 * found["again"][head]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--seed", "7"], ["--sampling_exponent", "0.5"], ["--count_by", "song"]]
+)
+def test_other_clips_than_the_checkpoints_are_told_of(
+    flags, finished, genre_dataset, short_start, tmp_path, capsys
+):
+    words = ["--resume_from_checkpoint", str(finished / "checkpoint-16"), "--max_steps", "17"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *words, *flags)
+    told = capsys.readouterr().err
+    assert re.search(rf"other settings \({flags[0]} \w+(\.0)?, now {flags[1]}\): the epoch", told)
+
+
+def test_a_dataset_that_has_grown_is_told_of(
+    finished, genre_dataset, short_start, tmp_path, capsys
+):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    table = data / "train/metadata.parquet"
+    rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
+    rows.select([*range(len(rows)), 0]).to_parquet(table)
+    words = ["--resume_from_checkpoint", str(finished / "checkpoint-16"), "--max_steps", "17"]
+    run_training(short_start, data, tmp_path / "run", *words)
+    assert re.search(r"\(dataset \w{8}, now \w{8}\): the epoch", capsys.readouterr().err)
+
+
+def test_a_run_does_not_go_on_to_be_judged_by_what_it_has_learned(
+    genre_dataset, short_start, tmp_path
+):
+    """Without a validation split, another seed holds out other songs."""
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    shutil.rmtree(data / "validation")
+    flags = ["--max_steps", "1", "--save_strategy", "steps", "--save_steps", "1"]
+    flags += ["--eval_strategy", "steps", "--eval_steps", "1"]
+    run_training(short_start, data, tmp_path / "first", *flags)
+    checkpoint = tmp_path / "first/checkpoint-1"
+    message = resume(checkpoint, short_start, data, tmp_path / "run", *flags, "--seed", "7")
+    assert "held out to judge it (--seed 0, now 7)" in message
+    again = ["--resume_from_checkpoint", str(checkpoint), "--max_steps", "2"]
+    run_training(short_start, data, tmp_path / "run", *again)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
