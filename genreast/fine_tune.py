@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
+from transformers import PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
@@ -45,7 +45,7 @@ from genreast.run_folder import (
 )
 from genreast.shards import read_shards, with_sound
 from genreast.streaming import StreamedClips
-from genreast.training import GenreTrainer
+from genreast.training import GenreTrainer, Patience
 
 
 def fine_tune(args: TrainArguments) -> None:
@@ -243,10 +243,9 @@ def statistics_file(dataset: str) -> Path | None:
         return None
 
 
-def early_stopping(args: TrainArguments) -> list[EarlyStoppingCallback]:
+def early_stopping(args: TrainArguments) -> list[Patience]:
     """The callback that ends training when validation no longer gains."""
-    patience = args.early_stopping_patience
-    return [EarlyStoppingCallback(early_stopping_patience=patience)] if patience else []
+    return [Patience(args.early_stopping_patience)] if args.early_stopping_patience else []
 
 
 def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float]:

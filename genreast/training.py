@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer, TrainerCallback
+from transformers import (
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+)
 from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
@@ -124,6 +130,11 @@ class GenreTrainer(Trainer):
             )
             self.optimizer = optimizer_class(groups, **options)
         return self.optimizer
+
+    def _run_epoch(self, **options):
+        """None at all where a run is resumed that had lost its patience."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(**options)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
@@ -258,6 +269,20 @@ class GenreTrainer(Trainer):
         key = (self.args.seed, self.state.global_step, micro_step, self.args.process_index)
         seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
         return self._generator.manual_seed(int(seed >> np.uint64(1)))
+
+
+class Patience(EarlyStoppingCallback):
+    """Early stopping that goes on counting where the checkpoint of a resumed run left off."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        # A checkpoint of a run without patience has no count.
+        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.early_stopping_patience_counter = saved["attributes"][
+            "early_stopping_patience_counter"
+        ]
+        spent = self.early_stopping_patience_counter >= self.early_stopping_patience
+        control.should_training_stop = spent
 
 
 class SamplerEpoch(TrainerCallback):

@@ -230,3 +230,24 @@ def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_st
     flags = ["--num_train_epochs", "20", "--early_stopping_patience", "2"]
     run_training(short_start, genre_dataset, tmp_path / "model", *flags, "--learning_rate", "0")
     assert json.loads((tmp_path / "model/train_metrics.json").read_text())["steps"] == 3 * 4
+
+
+def test_a_resumed_run_has_no_more_patience_than_an_unbroken_one(
+    genre_dataset, short_start, tmp_path
+):
+    """With nothing learned no evaluation gains on the first; checkpoints are 4 steps apart."""
+    flags = ["--learning_rate", "0", "--save_total_limit", "9", "--num_train_epochs", "9"]
+
+    def steps(name: str, patience: int, *more: str) -> int:
+        patient = ["--early_stopping_patience", str(patience)]
+        run_training(short_start, genre_dataset, tmp_path / name, *flags, *patient, *more)
+        return json.loads((tmp_path / name / "train_metrics.json").read_text())["steps"]
+
+    assert steps("whole", 3) == 16
+    for cut, patience, expected in ((12, 3, 16), (16, 3, 16), (16, 4, 20)):
+        checkpoint = str(tmp_path / f"whole/checkpoint-{cut}")
+        name = f"{cut} {patience}"
+        assert steps(name, patience, "--resume_from_checkpoint", checkpoint) == expected, name
+    assert steps("without", 0, "--max_steps", "4") == 4
+    checkpoint = str(tmp_path / "without/checkpoint-4")
+    assert steps("with", 1, "--resume_from_checkpoint", checkpoint) == 8
