@@ -13,6 +13,7 @@ import json
 import sys
 import types
 from dataclasses import field
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -213,11 +214,24 @@ def own_settings(settings: Any) -> dict[str, Any]:
     plain = type(settings)(**{name: getattr(settings, name) for name in own})
     values = {}
     for item in dataclasses.fields(settings):
-        value, default = getattr(settings, item.name), getattr(plain, item.name)
-        value = getattr(value, "value", value)  # the Trainer turns names into enums
-        if item.name in own or (item.init and value != getattr(default, "value", default)):
+        value, default = (_plain(getattr(each, item.name)) for each in (settings, plain))
+        if item.name in own or (item.init and value != default):
             values[item.name] = value
     return values
+
+
+def _plain(value: Any) -> Any:
+    """A setting as YAML can hold it: the Trainer turns names into enums, and dicts into objects."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if hasattr(value, "to_dict"):
+        return _plain(value.to_dict())
+    known = value is None or isinstance(value, str | bool | int | float)
+    return value if known else str(value)
 
 
 def _flag_text(value: Any) -> str:

@@ -98,6 +98,16 @@ def test_bfloat16_on_a_cpu_attends_by_plain_products_and_no_file_says_so(
     assert attention.NAME not in (tmp_path / "out" / "config.json").read_text()
 
 
+def test_settings_that_the_trainer_makes_objects_of_are_written_down(
+    short_start, genre_dataset, tmp_path
+):
+    flags = ["--accelerator_config", '{"even_batches": false}', "--debug", "underflow_overflow"]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags, "--max_steps", "1")
+    written = yaml.safe_load((tmp_path / "model/training_config.yaml").read_text())["settings"]
+    assert written["accelerator_config"]["even_batches"] is False
+    assert written["debug"] == ["underflow_overflow"]
+
+
 def test_the_best_epoch_is_published(trained):
     metrics = json.loads((trained / "train_metrics.json").read_text())
     best = max(metrics["history"], key=lambda entry: entry["eval_song_macro_f1"])
