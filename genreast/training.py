@@ -106,6 +106,14 @@ class GenreTrainer(Trainer):
             self.train_dataset, "Training", 1, self._get_train_sampler, is_training=True
         )
 
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """The Trainer's own, but for `--dataloader_drop_last`: no clip is left unjudged."""
+        dropped, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = dropped
+
     def _get_train_sampler(self, train_dataset=None) -> EpochSampler | BatchNumbers:
         clips, args = self.train_clips, self.args
         weights = sampling_weights(clips.labels, self.counts, args.sampling_exponent)

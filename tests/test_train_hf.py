@@ -27,6 +27,8 @@ from genreast.recipe import TrainArguments
 
 TWO = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
 TWO_EPOCHS = ["--num_train_epochs", "2"]
+PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]
+PROBE += ["--mask_mel_bins", "0", "--time_roll", "false", "--gain_db", "0"]
 FAST = ["--bf16", "false", "--learning_rate", "1e-3", "--report_to", "none"]
 
 
@@ -106,6 +108,21 @@ def test_settings_that_the_trainer_makes_objects_of_are_written_down(
     written = yaml.safe_load((tmp_path / "model/training_config.yaml").read_text())["settings"]
     assert written["accelerator_config"]["even_batches"] is False
     assert written["debug"] == ["underflow_overflow"]
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_dropping_the_last_batch_drops_no_clip_of_validation(
+    probe, short_start, genre_dataset, tmp_path
+):
+    """14 clips in batches of 4, or of 16: with nothing learned, both say the same."""
+    flags = ["--learning_rate", "0", "--max_steps", "1", *(PROBE if probe else [])]
+    found = []
+    for name, batch, drop in (("kept", "4", "false"), ("four", "4", "true"), ("all", "16", "true")):
+        sizes = ["--per_device_eval_batch_size", batch, "--dataloader_drop_last", drop]
+        run_training(short_start, genre_dataset, tmp_path / name, *flags, *sizes)
+        best = json.loads((tmp_path / name / "train_metrics.json").read_text())["best"]
+        found.append({key: best[key] for key in ("eval_loss", "eval_clip_accuracy")})
+    assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
 
 
 def test_the_best_epoch_is_published(trained):
