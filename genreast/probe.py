@@ -16,7 +16,7 @@ from transformers import ASTForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from genreast.audio import SAMPLING_RATE
-from genreast.batches import ClipDataset, collate
+from genreast.batches import EMPTY, NO_LABEL, ClipDataset, collate
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
@@ -71,7 +71,8 @@ class EmbeddedClips(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict:
-        return {"embedding": self.embeddings[index], "label": self.labels[index], "index": index}
+        label = NO_LABEL if index == EMPTY else self.labels[index]
+        return {"embedding": self.embeddings[index], "label": label, "index": index}
 
 
 def collate_embeddings(clips: list[dict]) -> dict[str, torch.Tensor]:

@@ -22,7 +22,15 @@ from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
 from genreast.augment import Augmentation, kept_tokens, random_crop
-from genreast.batches import ClipDataset, collate, pool_windows, split_windows
+from genreast.batches import (
+    NO_LABEL,
+    ClipDataset,
+    WholeSteps,
+    collate,
+    filled,
+    pool_windows,
+    split_windows,
+)
 from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.features import LogMel
@@ -114,7 +122,7 @@ class GenreTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = dropped
 
-    def _get_train_sampler(self, train_dataset=None) -> EpochSampler | BatchNumbers:
+    def _get_train_sampler(self, train_dataset=None) -> EpochSampler | WholeSteps | BatchNumbers:
         clips, args = self.train_clips, self.args
         weights = sampling_weights(clips.labels, self.counts, args.sampling_exponent)
         sampler = EpochSampler(weights, args.seed)
@@ -122,6 +130,8 @@ class GenreTrainer(Trainer):
             workers = max(1, args.dataloader_num_workers)
             shape = (self._train_batch_size, args.world_size, workers, args.shuffle_buffer)
             sampler = clips.deal_out(Deal(sampler, *shape))
+        elif not args.dataloader_drop_last:
+            sampler = WholeSteps(sampler, self._train_batch_size * args.world_size)
         # After a resume accelerate's wrapping hides the sampler from `set_epoch` on two processes.
         self.add_callback(SamplerEpoch(sampler))
         return sampler
@@ -148,11 +158,13 @@ class GenreTrainer(Trainer):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
         generator = self._step_generator()
         smoothing = self.args.label_smoothing_factor
-        targets = soft_targets(inputs["labels"], len(self.genres), smoothing, self.loss.shares)
+        inputs = filled(inputs)
+        labels, counted = inputs["labels"].clamp(min=0), inputs["labels"] != NO_LABEL
+        targets = soft_targets(labels, len(self.genres), smoothing, self.loss.shares)
         features, targets = self.training_features(inputs, targets, generator)
         with patchout(self.model, self.args.patchout, self.args.patchout_kind, generator):
             outputs = model(input_values=features)
-        losses = self.loss(outputs.logits, targets)
+        losses = self.loss(outputs.logits, targets) * counted
         if num_items_in_batch is None:
             num_items_in_batch = len(losses) * self.accelerator.num_processes
         # DistributedDataParallel averages gradients over processes: undo it.
@@ -296,7 +308,7 @@ class Patience(EarlyStoppingCallback):
 class SamplerEpoch(TrainerCallback):
     """Tells the sampler which epoch begins."""
 
-    def __init__(self, sampler: EpochSampler | BatchNumbers):
+    def __init__(self, sampler: EpochSampler | WholeSteps | BatchNumbers):
         self.sampler = sampler
 
     def on_epoch_begin(self, args, state, control, **kwargs):

@@ -144,7 +144,7 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
     genre_dataset, short_start, tmp_path, monkeypatch
 ):
     """Embeddings computed once give the weights of hearing every clip in every epoch."""
-    flags = [*PROBE, "--num_train_epochs", "3"]
+    flags = [*PROBE, "--num_train_epochs", "3", "--per_device_train_batch_size", "5"]
     run_training(short_start, genre_dataset, tmp_path / "probe", *flags)
     monkeypatch.setattr("genreast.fine_tune.can_probe", lambda *_: False)
     run_training(short_start, genre_dataset, tmp_path / "plain", *flags)
