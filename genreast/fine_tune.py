@@ -14,11 +14,11 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
-from transformers import PrinterCallback, ProgressCallback, set_seed
+from transformers import ASTForAudioClassification, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
-from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
+from genreast.audio import CLIP_SECONDS
 from genreast.audiofolder import (
     fingerprint,
     is_foreign,
@@ -27,12 +27,11 @@ from genreast.audiofolder import (
     preparation,
 )
 from genreast.batches import ClipDataset
-from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
-from genreast.probe import LongClip, ProbeTrainer, can_probe
+from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import TrainArguments
 from genreast.run_folder import (
@@ -70,9 +69,7 @@ def fine_tune(args: TrainArguments) -> None:
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
         callbacks = [ProgressTable(), ResumeSettings(about_dataset), *early_stopping(args)]
-        window_seconds = window_samples(model.config) / SAMPLING_RATE
-        probe = can_probe(args, train_clips, eval_clips, window_seconds)
-        trainer = make_trainer(probe, model, args, train_clips, eval_clips, extractor, callbacks)
+        trainer = make_trainer(model, args, train_clips, eval_clips, extractor, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
@@ -111,15 +108,17 @@ def read_dataset(
     return dataset, dataset, *clips
 
 
-def make_trainer(probe: bool, *parts) -> GenreTrainer:
-    """A Trainer of `parts` that hears each clip once, for a probe, or anew in every epoch."""
-    *parts, callbacks = parts
-    if probe:
+def make_trainer(
+    model: ASTForAudioClassification, args: TrainArguments, *parts, **options
+) -> GenreTrainer:
+    """A Trainer that hears each clip once, for a probe, or anew in every epoch."""
+    if can_probe(args):
         try:
-            return ProbeTrainer(*parts, callbacks=callbacks)
-        except LongClip as error:
-            print(f"{error}: every epoch hears the clips anew", file=sys.stderr)
-    return GenreTrainer(*parts, callbacks=callbacks)
+            return ProbeTrainer(model, args, *parts, **options)
+        except HeardAnew as error:
+            if args.process_index == 0:
+                print(f"{error}: every epoch hears the clips anew", file=sys.stderr)
+    return GenreTrainer(model, args, *parts, **options)
 
 
 def quiet_libraries() -> None:

@@ -46,10 +46,12 @@ def set_window(config: ASTConfig, clip_seconds: float) -> None:
     """Note in the config, as `clip_seconds`, the length of window the model is trained on.
 
     Clips longer than the model can hear are cut to 10 s, or to its own window where that is less.
+    In whole milliseconds, rounded up: a window shorter than the clips would split them.
     """
-    if round(clip_seconds * SAMPLING_RATE) > longest_window(config):
-        clip_seconds = min(CLIP_SECONDS, longest_window(config) / SAMPLING_RATE)
-    config.clip_seconds = round(clip_seconds, 3)
+    samples = round(clip_seconds * SAMPLING_RATE)
+    if samples > longest_window(config):
+        samples = min(round(CLIP_SECONDS * SAMPLING_RATE), longest_window(config))
+    config.clip_seconds = math.ceil(samples / (SAMPLING_RATE // 1000)) / 1000
 
 
 def from_scratch(

@@ -158,6 +158,48 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
     assert plain["classifier.dense.weight"].abs().max() > 0
 
 
+def with_lengths(dataset: Path, folder: Path, train: int, validation: int) -> Path:
+    """The dataset with all clips of a split cut or repeated to so many samples."""
+    shutil.copytree(dataset, folder)
+    for split, samples in (("train", train), ("validation", validation)):
+        for path in (folder / split).glob("*.flac"):
+            sound, rate = soundfile.read(path)
+            soundfile.write(path, np.resize(sound, samples), rate)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("validation", "flags", "told"),
+    [
+        (16_501, [], None),
+        (17_000, [], "a clip of 1.0625 s is longer than the window: every epoch hears the clips"),
+        (16_501, ["--gain_db", "1"], None),
+    ],
+    ids=["probe", "longer", "augmented"],
+)
+def test_a_frozen_body_hears_once_what_it_can_or_says_why_not(
+    validation, flags, told, genre_dataset, short_start, tmp_path, capfd
+):
+    """16,501 samples are no whole number of milliseconds."""
+    data = with_lengths(genre_dataset, tmp_path / "data", 16_501, validation)
+    words = [*PROBE, "--max_steps", "1", "--save_strategy", "steps", "--save_steps", "1"]
+    words += ["--eval_strategy", "steps", "--eval_steps", "1"]
+    run_training(short_start, data, tmp_path / "model", *words, *flags)
+    said = capfd.readouterr().err
+    assert ("hears the clips anew" in said) == bool(told)
+    assert told is None or told in said
+    head_alone = not told and not flags
+    saved = tmp_path / "model/checkpoint-1/model.safetensors"
+    assert (saved.stat().st_size < 5_000) == head_alone
+
+
+def test_streamed_clips_are_heard_anew_and_it_is_said(sharded, short_start, tmp_path, capfd):
+    run_training(
+        short_start, sharded, tmp_path / "model", *PROBE, "--streaming", "true", "--max_steps", "1"
+    )
+    assert "streamed clips may be too many to keep" in capfd.readouterr().err
+
+
 def test_a_rare_longer_clip_is_heard_anew_in_every_epoch(
     genre_dataset, short_start, tmp_path, monkeypatch, capfd
 ):
