@@ -138,11 +138,14 @@ def use_all_cores(args: TrainArguments) -> None:
 
 def check_splits(splits: DatasetDict, dataset: str) -> None:
     """Refuse a dataset that cannot be trained on, before anything is loaded."""
-    for name in ("train", "validation"):
+    for name, remedy in (
+        ("train", "prepare it again, with more songs or smaller fractions for the other splits"),
+        ("validation", "it takes a genre of two songs or more to hold one out: add songs"),
+    ):
         if name not in splits or not len(splits[name]):
             raise UserError(
-                f"dataset '{dataset}' has no clips in a split named '{name}'; it has "
-                f"{', '.join(f'{key} ({len(value)})' for key, value in splits.items())}"
+                f"dataset '{dataset}' has no clips in a split named '{name}', but "
+                f"{', '.join(f'{key} ({len(value)})' for key, value in splits.items())}; {remedy}"
             )
     names = label_names(splits)
     if len(names) < 2:
