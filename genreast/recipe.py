@@ -158,6 +158,8 @@ class TrainArguments(TrainingArguments):
 
     def __post_init__(self):
         self._check()
+        if (self.resume_from_checkpoint or "").lower() in ("", "false", "no", "none"):
+            self.resume_from_checkpoint = None  # once for all who ask whether it was given
         if self.average_checkpoints and self.save_total_limit is not None:
             # The best is one of those kept, and need not be one of the last.
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)

@@ -70,7 +70,7 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) ->
     what is now held out. `data` are the fingerprints of the dataset, as it lies and as trained on.
     """
     wanted = args.resume_from_checkpoint
-    if not wanted or wanted.lower() == "false":
+    if wanted is None:
         return None
     checkpoint = newest_whole(args) if wanted.lower() in ("last", "true") else Path(wanted)
     if checkpoint is None:

@@ -122,6 +122,16 @@ def test_somebody_s_model_is_not_written_over(name, genre_dataset, short_start, 
     assert (tmp_path / "mine" / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("word", ["false", "no"])
+def test_not_to_resume_is_not_to_start_over(word, finished, genre_dataset, short_start, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "train_metrics.json").unlink()
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UserError, match="holds checkpoints of an unfinished run"):
+        run_training(short_start, genre_dataset, run, "--resume_from_checkpoint", word)
+    assert sorted(run.rglob("*")) == before
+
+
 def test_the_last_checkpoints_are_kept_beside_the_best(finished, tmp_path):
     args = TrainArguments(output_dir=str(tmp_path), average_checkpoints=3)
     assert args.save_total_limit == 4
