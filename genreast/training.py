@@ -204,14 +204,21 @@ class GenreTrainer(Trainer):
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Logits of whole clips, and their row numbers in the place of labels."""
+        """Logits of whole clips, and their row numbers in the place of labels.
+
+        A batch of long clips has many windows: the model hears a batch of them at a time.
+        """
         inputs = self._prepare_inputs(inputs)
         waveforms, lengths, clips = split_windows(
             inputs["waveforms"], inputs["lengths"], self.window
         )
+        # Under FSDP the processes must call the model equally often.
+        size = len(waveforms) if self.is_fsdp_enabled else self.args.eval_batch_size
+        features = self.features.eval()
+        parts = zip(waveforms.split(size), lengths.split(size), strict=True)
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(input_values=self.features.eval()(waveforms, lengths)).logits
-        return None, pool_windows(logits.float(), clips), inputs["indices"]
+            logits = [model(input_values=features(*part)).logits.float() for part in parts]
+        return None, pool_windows(torch.cat(logits), clips), inputs["indices"]
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Clip and song metrics; each clip counts once, whatever the number of processes."""
