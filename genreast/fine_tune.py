@@ -59,12 +59,7 @@ def fine_tune(args: TrainArguments) -> None:
             "fingerprint_as_trained": fingerprint(splits),
             "preparation": preparation(args.dataset),
         }
-        batch = args.train_batch_size * args.world_size
-        if args.dataloader_drop_last and len(train_clips) < batch:
-            raise UserError(
-                f"--dataloader_drop_last drops all {len(train_clips)} clips of the train split: a "
-                f"batch takes {batch}; lower --per_device_train_batch_size, or leave it out"
-            )
+        check_clips(args, train_clips, eval_clips)
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
@@ -158,6 +153,24 @@ def check_splits(splits: DatasetDict, dataset: str) -> None:
         raise UserError(
             f"no clip of {', '.join(missing)} in the train split of '{dataset}'; add songs of it, "
             "or leave the genre out, and prepare the dataset again"
+        )
+
+
+def check_clips(
+    args: TrainArguments, train_clips: ClipDataset | StreamedClips, eval_clips: ClipDataset
+) -> None:
+    """Refuse settings that ask for more than the clips can give."""
+    batch = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and len(train_clips) < batch:
+        raise UserError(
+            f"--dataloader_drop_last drops all {len(train_clips)} clips of the train split: a "
+            f"batch takes {batch}; lower --per_device_train_batch_size, or leave it out"
+        )
+    metric = args.metric_for_best_model or ""
+    if metric.endswith("cohen_kappa") and len(set(eval_clips.labels)) < 2:
+        raise UserError(
+            f"--metric_for_best_model is '{metric}', which needs two genres: the validation split "
+            "has clips of one; choose another, such as song_macro_f1"
         )
 
 

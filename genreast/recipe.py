@@ -271,6 +271,20 @@ class TrainArguments(TrainingArguments):
             " false",
         )
         faults.unless(
+            self.dataloader_num_workers > 0 or not self.dataloader_persistent_workers,
+            "--dataloader_persistent_workers is true; it takes --dataloader_num_workers above 0",
+        )
+        faults.unless(
+            self.eval_do_concat_batches,
+            "--eval_do_concat_batches is false; leave it true: the metrics are of all batches",
+        )
+        strategy = getattr(self.train_sampling_strategy, "value", self.train_sampling_strategy)
+        faults.unless(
+            strategy == "random",
+            f"--train_sampling_strategy is '{strategy}'; leave it out: what is drawn follows "
+            "--sampling_exponent and --seed",
+        )
+        faults.unless(
             not self.remove_unused_columns,
             "--remove_unused_columns is true; it must stay false: it would drop the waveforms",
         )

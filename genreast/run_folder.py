@@ -123,7 +123,8 @@ def step_of(checkpoint: Path) -> int:
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and none of its files was cut short since."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text())  # the Trainer writes it last
+        for name in ("config.json", "trainer_state.json"):  # the Trainer writes the latter last
+            json.loads((checkpoint / name).read_text())
         with safe_open(checkpoint / "model.safetensors", "pt"):
             pass  # opening compares the header with the file's length
     except (OSError, ValueError, SafetensorError):

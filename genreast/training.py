@@ -31,7 +31,7 @@ from genreast.batches import (
     pool_windows,
     split_windows,
 )
-from genreast.checkpoint import window_samples
+from genreast.checkpoint import one_line, window_samples
 from genreast.errors import UserError
 from genreast.features import LogMel
 from genreast.imbalance import (
@@ -90,16 +90,17 @@ class GenreTrainer(Trainer):
         )
         self._generator = torch.Generator()
         self._micro_step = (-1, 0)
-        super().__init__(
-            model=model,
-            args=args,
-            data_collator=collate,
-            train_dataset=train_clips,
-            eval_dataset=eval_clips,
-            processing_class=extractor,
-            compute_metrics=self._metrics,
-            **options,
-        )
+        with refusals("these settings"):
+            super().__init__(
+                model=model,
+                args=args,
+                data_collator=collate,
+                train_dataset=train_clips,
+                eval_dataset=eval_clips,
+                processing_class=extractor,
+                compute_metrics=self._metrics,
+                **options,
+            )
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
         self.loss.to(args.device)
         last_layer.use(model)
@@ -139,15 +140,23 @@ class GenreTrainer(Trainer):
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW with layer-wise learning rates, and no decay where it does harm."""
         if self.optimizer is None:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            args = self.args
             groups = parameter_groups(
                 self.model if model is None else model,
-                options["lr"],
-                self.args.weight_decay,
-                self.args.layer_decay,
+                args.learning_rate,
+                args.weight_decay,
+                args.layer_decay,
             )
-            self.optimizer = optimizer_class(groups, **options)
+            with refusals(f"--optim {args.optim.value}"):
+                optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.model)
+                self.optimizer = optimizer_class(groups, **options)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        """The Trainer's own."""
+        kind, options = self.args.lr_scheduler_type.value, self.args.lr_scheduler_kwargs or {}
+        with refusals(f"--lr_scheduler_type {kind} with --lr_scheduler_kwargs {options}"):
+            return super().create_scheduler(num_training_steps, optimizer)
 
     def _run_epoch(self, **options):
         """None at all where a run is resumed that had lost its patience."""
@@ -320,6 +329,15 @@ class SamplerEpoch(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.sampler.set_epoch(int(state.epoch))
+
+
+@contextlib.contextmanager
+def refusals(settings: str) -> Iterator[None]:
+    """Turn a library's refusal of settings into a UserError with the library's own words."""
+    try:
+        yield
+    except (ImportError, TypeError, ValueError) as error:
+        raise UserError(f"{settings} cannot be used: {one_line(error)}") from error
 
 
 @contextlib.contextmanager

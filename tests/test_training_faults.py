@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import ROOT, run_training
 from datasets import Dataset
@@ -318,7 +319,9 @@ def test_a_run_does_not_go_on_to_be_judged_by_what_it_has_learned(
     run_training(short_start, data, tmp_path / "run", *again)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "optimizer.pt", "trainer_state.json"]
+)
 def test_a_checkpoint_with_a_file_cut_short_is_refused(
     name, finished, genre_dataset, short_start, tmp_path
 ):
@@ -336,11 +339,53 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
         ({"metric_for_best_model": "f1"}, "expected loss, or clip_ or song_ and one of accuracy"),
         ({"metric_for_best_model": "loss", "greater_is_better": True}, "better the lower; set"),
         ({"attn_implementation": "flash_attention_2"}, "use sdpa"),
+        ({"dataloader_persistent_workers": True}, "it takes --dataloader_num_workers above 0"),
+        ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
+        ({"eval_do_concat_batches": False}, "leave it true"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path):
     with pytest.raises(UserError, match=words):
         TrainArguments(output_dir=str(tmp_path), load_best_model_at_end=False, **settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--optim", "adamw_anyprecision"], "--optim adamw_anyprecision cannot be used: Please"),
+        (["--adam_beta1", "2"], "--optim adamw_torch_fused cannot be used: Invalid beta"),
+        (
+            ["--lr_scheduler_type", "warmup_stable_decay"],
+            "warmup_stable_decay with --lr_scheduler_kwargs {} cannot be used: .*num_decay_steps",
+        ),
+        (["--fsdp", "full_shard"], "cannot be used: Using fsdp only works in distributed training"),
+    ],
+)
+def test_what_a_library_refuses_is_told_in_its_words(
+    flags, words, genre_dataset, short_start, tmp_path
+):
+    with pytest.raises(UserError, match=words):
+        run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+
+
+def test_agreement_beyond_chance_needs_two_genres(genre_dataset, short_start, tmp_path):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    table = data / "validation/metadata.parquet"
+    rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
+    rows.select(range(4)).to_parquet(table)
+    flags = ["--metric_for_best_model", "song_cohen_kappa"]
+    with pytest.raises(UserError, match="needs two genres: the validation split has clips of one"):
+        run_training(short_start, data, tmp_path / "run", *flags)
+
+
+@pytest.mark.parametrize("flags", [[], ["--from_scratch", "tiny"]], ids=["start", "scratch"])
+def test_clips_shorter_than_a_frame_are_trained_on(flags, genre_dataset, short_start, tmp_path):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    for path in data.glob("*/*.flac"):
+        sound, rate = soundfile.read(path)
+        soundfile.write(path, sound[:200], rate)
+    run_training(short_start, data, tmp_path / "run", "--max_steps", "1", *flags)
+    assert (tmp_path / "run/train_metrics.json").is_file()
 
 
 def test_the_metrics_that_may_pick_the_best_are_those_of_evaluation(tmp_path):
