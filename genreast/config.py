@@ -26,7 +26,10 @@ Settings = TypeVar("Settings")
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
-    """A flag with its default and the sentence `--help` shows."""
+    """A flag with its default and the sentence `--help` shows.
+
+    Given on the command line, it turns off a config's `instead_of`, the name of another flag.
+    """
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
     return field(default=default, metadata={"help": help, **metadata})
@@ -71,6 +74,7 @@ class SettingsParser(HfArgumentParser):
         for original in sorted(fields, key=lambda item: item.name not in own):
             item, metadata = copy.copy(original), dict(original.metadata)
             nargs, title = metadata.pop("positional", None), metadata.pop("group", None)
+            metadata.pop("instead_of", None)
             title = title if item.name in own else "every other option of the Trainer"
             item.type, item.metadata = hints[item.name], metadata
             if nargs is not None:
@@ -125,6 +129,7 @@ def parse(
     )
     if argv and argv[0].endswith((".yaml", ".yml")):
         _apply_config(parser, settings, Path(argv.pop(0)))
+    _let_flags_win(parser, settings, argv)
     namespace, unknown = parser.parse_known_intermixed_args(_spell_out_booleans(settings, argv))
     if unknown:
         name = unknown[0].split("=")[0]
@@ -134,6 +139,18 @@ def parse(
         return settings(**vars(namespace))
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
+
+
+def _let_flags_win(parser: SettingsParser, settings: type, argv: list[str]) -> None:
+    """A flag that stands in the place of another wins over a config's; both at once are refused."""
+    given = {token.split("=")[0].replace("-", "_") for token in argv if token.startswith("--")}
+    for item in dataclasses.fields(settings):
+        other = item.metadata.get("instead_of")
+        if other is None or f"__{item.name}" not in given:
+            continue
+        if f"__{other}" in given:
+            raise UserError(f"--{item.name} and --{other} exclude each other; leave one out")
+        parser.set_defaults(**{other: None})
 
 
 def _spell_out_booleans(settings: type, argv: list[str]) -> list[str]:

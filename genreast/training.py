@@ -158,6 +158,11 @@ class GenreTrainer(Trainer):
         with refusals(f"--lr_scheduler_type {kind} with --lr_scheduler_kwargs {options}"):
             return super().create_scheduler(num_training_steps, optimizer)
 
+    def _update_auto_batch_size(self, batch_size):
+        """What a smaller batch was found to fit is the setting from then on, and is recorded."""
+        super()._update_auto_batch_size(batch_size)
+        self.args.per_device_train_batch_size = batch_size // max(1, self.args.n_gpu)
+
     def _run_epoch(self, **options):
         """None at all where a run is resumed that had lost its patience."""
         if not self.control.should_training_stop:

@@ -214,7 +214,7 @@ def test_a_finished_model_is_not_overwritten(trained, genre_dataset, short_start
         (["--dataset", "nowhere/at/all"], "nowhere/at/all"),
         (["--learning_rate", "30"], "--learning_rate is 30.0; expected 0 to 1"),
         (["--loss", "hinge"], "expected one of cross_entropy, focal, logit_adjusted"),
-        (["--from_scratch", "huge"], "expected one of tiny, small, base"),
+        (["--from_scratch", "tiny"], "--model_name_or_path and --from_scratch exclude each other"),
         (["--hub_token", "secret-token"], "Set HF_TOKEN"),
         (["--learning_rte", "1"], "did you mean --learning_rate?"),
         (["--model_name_or_path", "nobody/no-such-model"], "nobody/no-such-model"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import ROOT, run_training
 from datasets import Dataset
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from genreast.errors import UserError, run
 from genreast.metrics import score
 from genreast.recipe import SCORES, TrainArguments
 from genreast.run_folder import step_of
+from genreast.training import GenreTrainer
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
@@ -342,6 +344,11 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
         ({"dataloader_persistent_workers": True}, "it takes --dataloader_num_workers above 0"),
         ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
         ({"eval_do_concat_batches": False}, "leave it true"),
+        ({"from_scratch": "huge"}, "expected one of tiny, small, base"),
+        ({"data_seed": 0}, "--seed decides"),
+        ({"do_train": False}, "evaluate_model.py"),
+        ({"do_predict": True}, "evaluate_model.py"),
+        ({"average_checkpoints": 1}, "averages nothing"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path):
@@ -366,6 +373,26 @@ def test_what_a_library_refuses_is_told_in_its_words(
 ):
     with pytest.raises(UserError, match=words):
         run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+
+
+def test_the_batch_that_was_found_to_fit_is_recorded(
+    genre_dataset, short_start, tmp_path, monkeypatch
+):
+    step, heard = GenreTrainer.training_step, []
+
+    def small(self, model, inputs, *words):
+        if len(inputs["labels"]) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        heard.append(len(inputs["labels"]))
+        return step(self, model, inputs, *words)
+
+    monkeypatch.setattr(GenreTrainer, "training_step", small)
+    flags = ["--auto_find_batch_size", "true", "--num_train_epochs", "1"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+    record = yaml.safe_load((tmp_path / "run/training_config.yaml").read_text())
+    assert record["settings"]["per_device_train_batch_size"] == max(heard) <= 4
+    saved = json.loads(next((tmp_path / "run").glob("checkpoint-*/resume*.json")).read_text())
+    assert saved["--per_device_train_batch_size"] == max(heard)
 
 
 def test_agreement_beyond_chance_needs_two_genres(genre_dataset, short_start, tmp_path):
