@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -299,8 +300,8 @@ def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:
     )
     names = {"audio_column": "audio", "label_column": "label", "song_column": "song_id"}
     theirs = {key: getattr(args, key) for key in names}
-    columns = "".join(f" --{key} {theirs[key]}" for key in names if theirs[key] != names[key])
-    print(
-        f"next: python evaluate_model.py {args.output_dir} --dataset {args.dataset} "
-        f"--split {split}{columns}"
-    )
+    words = ["python", "evaluate_model.py", args.output_dir, "--dataset", args.dataset]
+    words += ["--split", split]
+    for key in names:
+        words += [f"--{key}", theirs[key]] if theirs[key] != names[key] else []
+    print(f"next: {shlex.join(words)}")

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +110,27 @@ def test_settings_that_the_trainer_makes_objects_of_are_written_down(
     written = yaml.safe_load((tmp_path / "model/training_config.yaml").read_text())["settings"]
     assert written["accelerator_config"]["even_batches"] is False
     assert written["debug"] == ["underflow_overflow"]
+
+
+def test_the_record_names_no_folder_above_and_the_next_command_can_be_pasted(
+    short_start, genre_dataset, tmp_path, monkeypatch, capsys
+):
+    """`../../home/alice/songs` names whoever trained as well as an absolute path does."""
+    here = tmp_path / "work"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    data = shutil.copytree(genre_dataset, tmp_path / "alice" / "my songs")
+    theirs = os.path.relpath(data, here)
+    monkeypatch.setattr(sys, "argv", ["train_hf.py", "--dataset", theirs, f"--x={theirs}"])
+    run_training(short_start, theirs, Path("my model"), "--max_steps", "1")
+    text = Path("my model/training_config.yaml").read_text()
+    record = yaml.safe_load(text)
+    assert "alice" not in text and str(tmp_path) not in text
+    assert record["settings"]["dataset"] == record["dataset"]["name"] == "my songs"
+    assert record["command"] == "train_hf.py --dataset 'my songs' '--x=my songs'"
+    following = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    words = ["python", "evaluate_model.py", "my model", "--dataset", theirs]
+    assert shlex.split(following) == [*words, "--split", "validation"]
 
 
 @pytest.mark.parametrize("probe", [False, True])
