@@ -1,17 +1,44 @@
 """Dataset rows → padded waveforms: what a DataLoader's workers do, and no more."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from genreast.audio import SAMPLING_RATE, AudioError, load_audio, window_starts
 from genreast.errors import UserError
 from genreast.features import pad_batch
+from genreast.imbalance import EpochSampler
+
+EMPTY = -1  # the index of a place in a batch that no clip fills
+NO_LABEL = -100  # of an empty place: the Trainer counts the others
+
+
+class WholeSteps(Sampler[int]):
+    """The clips of an epoch, then empty places up to a whole number of `clips` a step.
+
+    Every process then has a part of the last step. Accelerate would fill it with clips from the
+    epoch's start, which so count twice.
+    """
+
+    def __init__(self, sampler: EpochSampler, clips: int):
+        self.sampler, self.clips = sampler, clips
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the order that of `epoch`, counted from 0."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / self.clips) * self.clips
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.sampler
+        yield from [EMPTY] * (len(self) - len(self.sampler))
 
 
 class ClipDataset(Dataset):
@@ -29,6 +56,8 @@ class ClipDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == EMPTY:
+            return {"waveform": np.zeros(1, np.float32), "label": NO_LABEL, "index": EMPTY}
         return decode_clip(self.rows[index]["audio"], self.labels[index], index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
@@ -69,6 +98,15 @@ def collate(clips: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         "labels": torch.tensor([clip["label"] for clip in clips]),
         "indices": torch.tensor([clip["index"] for clip in clips]),
     }
+
+
+def filled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch without its empty places; where all are empty, one of them stays, to work along."""
+    rows = batch["labels"] != NO_LABEL
+    if rows.all():
+        return batch
+    rows[0] |= not rows.any()
+    return {key: values[rows] for key, values in batch.items()}
 
 
 def split_windows(

@@ -13,6 +13,7 @@ import json
 import sys
 import types
 from dataclasses import field
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -25,7 +26,10 @@ Settings = TypeVar("Settings")
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
-    """A flag with its default and the sentence `--help` shows."""
+    """A flag with its default and the sentence `--help` shows.
+
+    Given on the command line, it turns off a config's `instead_of`, the name of another flag.
+    """
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
     return field(default=default, metadata={"help": help, **metadata})
@@ -70,6 +74,7 @@ class SettingsParser(HfArgumentParser):
         for original in sorted(fields, key=lambda item: item.name not in own):
             item, metadata = copy.copy(original), dict(original.metadata)
             nargs, title = metadata.pop("positional", None), metadata.pop("group", None)
+            metadata.pop("instead_of", None)
             title = title if item.name in own else "every other option of the Trainer"
             item.type, item.metadata = hints[item.name], metadata
             if nargs is not None:
@@ -124,6 +129,7 @@ def parse(
     )
     if argv and argv[0].endswith((".yaml", ".yml")):
         _apply_config(parser, settings, Path(argv.pop(0)))
+    _let_flags_win(parser, settings, argv)
     namespace, unknown = parser.parse_known_intermixed_args(_spell_out_booleans(settings, argv))
     if unknown:
         name = unknown[0].split("=")[0]
@@ -133,6 +139,18 @@ def parse(
         return settings(**vars(namespace))
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
+
+
+def _let_flags_win(parser: SettingsParser, settings: type, argv: list[str]) -> None:
+    """A flag that stands in the place of another wins over a config's; both at once are refused."""
+    given = {token.split("=")[0].replace("-", "_") for token in argv if token.startswith("--")}
+    for item in dataclasses.fields(settings):
+        other = item.metadata.get("instead_of")
+        if other is None or f"__{item.name}" not in given:
+            continue
+        if f"__{other}" in given:
+            raise UserError(f"--{item.name} and --{other} exclude each other; leave one out")
+        parser.set_defaults(**{other: None})
 
 
 def _spell_out_booleans(settings: type, argv: list[str]) -> list[str]:
@@ -213,11 +231,24 @@ def own_settings(settings: Any) -> dict[str, Any]:
     plain = type(settings)(**{name: getattr(settings, name) for name in own})
     values = {}
     for item in dataclasses.fields(settings):
-        value, default = getattr(settings, item.name), getattr(plain, item.name)
-        value = getattr(value, "value", value)  # the Trainer turns names into enums
-        if item.name in own or (item.init and value != getattr(default, "value", default)):
+        value, default = (_plain(getattr(each, item.name)) for each in (settings, plain))
+        if item.name in own or (item.init and value != default):
             values[item.name] = value
     return values
+
+
+def _plain(value: Any) -> Any:
+    """A setting as YAML can hold it: the Trainer turns names into enums, and dicts into objects."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if hasattr(value, "to_dict"):
+        return _plain(value.to_dict())
+    known = value is None or isinstance(value, str | bool | int | float)
+    return value if known else str(value)
 
 
 def _flag_text(value: Any) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
+from transformers import ASTForAudioClassification, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
-from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
+from genreast.audio import CLIP_SECONDS
 from genreast.audiofolder import (
     fingerprint,
     is_foreign,
@@ -27,12 +28,11 @@ from genreast.audiofolder import (
     preparation,
 )
 from genreast.batches import ClipDataset
-from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
-from genreast.probe import LongClip, ProbeTrainer, can_probe
+from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import TrainArguments
 from genreast.run_folder import (
@@ -45,7 +45,7 @@ from genreast.run_folder import (
 )
 from genreast.shards import read_shards, with_sound
 from genreast.streaming import StreamedClips
-from genreast.training import GenreTrainer
+from genreast.training import GenreTrainer, Patience
 
 
 def fine_tune(args: TrainArguments) -> None:
@@ -60,24 +60,17 @@ def fine_tune(args: TrainArguments) -> None:
             "fingerprint_as_trained": fingerprint(splits),
             "preparation": preparation(args.dataset),
         }
-        batch = args.train_batch_size * args.world_size
-        if args.dataloader_drop_last and len(train_clips) < batch:
-            raise UserError(
-                f"--dataloader_drop_last drops all {len(train_clips)} clips of the train split: a "
-                f"batch takes {batch}; lower --per_device_train_batch_size, or leave it out"
-            )
+        check_clips(args, train_clips, eval_clips)
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
-        callbacks = [ProgressTable(), ResumeSettings(), *early_stopping(args)]
-        window_seconds = window_samples(model.config) / SAMPLING_RATE
-        probe = can_probe(args, train_clips, eval_clips, window_seconds)
-        trainer = make_trainer(probe, model, args, train_clips, eval_clips, extractor, callbacks)
+        callbacks = [ProgressTable(), ResumeSettings(about_dataset), *early_stopping(args)]
+        trainer = make_trainer(model, args, train_clips, eval_clips, extractor, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
             print("\n".join([*notes, summary(trainer)]), file=sys.stderr)
-        checkpoint = checkpoint_to_resume(args, model.config)
+        checkpoint = checkpoint_to_resume(args, model.config, about_dataset)
         result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)
@@ -111,15 +104,17 @@ def read_dataset(
     return dataset, dataset, *clips
 
 
-def make_trainer(probe: bool, *parts) -> GenreTrainer:
-    """A Trainer of `parts` that hears each clip once, for a probe, or anew in every epoch."""
-    *parts, callbacks = parts
-    if probe:
+def make_trainer(
+    model: ASTForAudioClassification, args: TrainArguments, *parts, **options
+) -> GenreTrainer:
+    """A Trainer that hears each clip once, for a probe, or anew in every epoch."""
+    if can_probe(args):
         try:
-            return ProbeTrainer(*parts, callbacks=callbacks)
-        except LongClip as error:
-            print(f"{error}: every epoch hears the clips anew", file=sys.stderr)
-    return GenreTrainer(*parts, callbacks=callbacks)
+            return ProbeTrainer(model, args, *parts, **options)
+        except HeardAnew as error:
+            if args.process_index == 0:
+                print(f"{error}: every epoch hears the clips anew", file=sys.stderr)
+    return GenreTrainer(model, args, *parts, **options)
 
 
 def quiet_libraries() -> None:
@@ -139,11 +134,14 @@ def use_all_cores(args: TrainArguments) -> None:
 
 def check_splits(splits: DatasetDict, dataset: str) -> None:
     """Refuse a dataset that cannot be trained on, before anything is loaded."""
-    for name in ("train", "validation"):
+    for name, remedy in (
+        ("train", "prepare it again, with more songs or smaller fractions for the other splits"),
+        ("validation", "it takes a genre of two songs or more to hold one out: add songs"),
+    ):
         if name not in splits or not len(splits[name]):
             raise UserError(
-                f"dataset '{dataset}' has no clips in a split named '{name}'; it has "
-                f"{', '.join(f'{key} ({len(value)})' for key, value in splits.items())}"
+                f"dataset '{dataset}' has no clips in a split named '{name}', but "
+                f"{', '.join(f'{key} ({len(value)})' for key, value in splits.items())}; {remedy}"
             )
     names = label_names(splits)
     if len(names) < 2:
@@ -156,6 +154,30 @@ def check_splits(splits: DatasetDict, dataset: str) -> None:
         raise UserError(
             f"no clip of {', '.join(missing)} in the train split of '{dataset}'; add songs of it, "
             "or leave the genre out, and prepare the dataset again"
+        )
+
+
+def check_clips(
+    args: TrainArguments, train_clips: ClipDataset | StreamedClips, eval_clips: ClipDataset
+) -> None:
+    """Refuse settings that ask for more than the clips can give."""
+    batch = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and len(train_clips) < batch:
+        raise UserError(
+            f"--dataloader_drop_last drops all {len(train_clips)} clips of the train split: a "
+            f"batch takes {batch}; lower --per_device_train_batch_size, or leave it out"
+        )
+    dealt = args.accelerator_config
+    if args.world_size > 1 and (dealt.split_batches or not dealt.even_batches):
+        raise UserError(
+            "--accelerator_config changes split_batches or even_batches; leave both as they are: "
+            "processes would wait for one another in vain, and every clip is heard once anyway"
+        )
+    metric = args.metric_for_best_model or ""
+    if metric.endswith("cohen_kappa") and len(set(eval_clips.labels)) < 2:
+        raise UserError(
+            f"--metric_for_best_model is '{metric}', which needs two genres: the validation split "
+            "has clips of one; choose another, such as song_macro_f1"
         )
 
 
@@ -243,10 +265,9 @@ def statistics_file(dataset: str) -> Path | None:
         return None
 
 
-def early_stopping(args: TrainArguments) -> list[EarlyStoppingCallback]:
+def early_stopping(args: TrainArguments) -> list[Patience]:
     """The callback that ends training when validation no longer gains."""
-    patience = args.early_stopping_patience
-    return [EarlyStoppingCallback(early_stopping_patience=patience)] if patience else []
+    return [Patience(args.early_stopping_patience)] if args.early_stopping_patience else []
 
 
 def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float]:
@@ -285,8 +306,8 @@ def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:
     )
     names = {"audio_column": "audio", "label_column": "label", "song_column": "song_id"}
     theirs = {key: getattr(args, key) for key in names}
-    columns = "".join(f" --{key} {theirs[key]}" for key in names if theirs[key] != names[key])
-    print(
-        f"next: python evaluate_model.py {args.output_dir} --dataset {args.dataset} "
-        f"--split {split}{columns}"
-    )
+    words = ["python", "evaluate_model.py", args.output_dir, "--dataset", args.dataset]
+    words += ["--split", split]
+    for key in names:
+        words += [f"--{key}", theirs[key]] if theirs[key] != names[key] else []
+    print(f"next: {shlex.join(words)}")

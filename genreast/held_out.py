@@ -17,27 +17,35 @@ RECORD_FILE = "training_config.yaml"
 def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
     """Hold a tenth of train's groups out, by genre, where a dataset has no validation split.
 
-    A genre of one group stays in train.
+    One group at least, of any number; a genre of one group stays in train. Where no group can be
+    spared the splits are returned as they are.
     """
     if "validation" in splits or "train" not in splits:
         return splits
     train = splits["train"]
-    folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # it stays in train
-        try:
-            kept, held_out = next(folds.split(train["label"], train["label"], train["group"]))
-        except ValueError:
-            return splits  # too few songs: the check of the splits says so
     labels, groups = np.asarray(train["label"]), np.asarray(train["group"])
-    lost = np.setdiff1d(labels[held_out], labels[kept])
-    needed = np.isin(groups, groups[np.isin(labels, lost)])
-    needed[kept] = True
-    parts = {
-        "train": train.select(np.flatnonzero(needed)),
-        "validation": train.select(np.flatnonzero(~needed)),
-    }
-    return DatasetDict({**splits, **parts})
+    single = [label for label in np.unique(labels) if len(np.unique(groups[labels == label])) == 1]
+    free = np.flatnonzero(~np.isin(groups, groups[np.isin(labels, single)]))
+    for fold in _folds(labels[free], groups[free], seed):
+        held_out = free[fold]
+        lost = np.setdiff1d(labels[held_out], np.delete(labels, held_out))
+        held_out = held_out[~np.isin(groups[held_out], groups[np.isin(labels, lost)])]
+        if len(held_out):
+            rows = {"train": np.delete(np.arange(len(train)), held_out), "validation": held_out}
+            parts = {name: train.select(chosen) for name, chosen in rows.items()}
+            return DatasetDict({**splits, **parts})
+    return splits
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> list[np.ndarray]:
+    """The rows of each tenth of the groups, or of larger parts where there are fewer."""
+    count = min(10, len(np.unique(groups)), np.bincount(labels).max(initial=0))
+    if count < 2:
+        return []
+    folds = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        return [fold for _, fold in folds.split(labels, labels, groups)]
 
 
 def as_trained(splits: DatasetDict, model: str) -> DatasetDict:

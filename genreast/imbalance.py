@@ -139,6 +139,9 @@ class ClassificationLoss(nn.Module):
         log_probabilities = logits.log_softmax(-1)
         terms = -targets * log_probabilities
         if self.kind == "focal":
-            terms = terms * (1 - log_probabilities.exp()) ** self.gamma
+            # Below γ = 1 the slope is without bound where p is 1, as it is in float32 from a margin
+            # of 17 in the logits on; expm1 keeps the digits that 1 − exp loses before that.
+            rest = -torch.expm1(log_probabilities)
+            terms = terms * rest.clamp(min=torch.finfo(rest.dtype).tiny) ** self.gamma
         losses = terms.sum(-1)
         return losses if self.weights is None else losses * (targets @ self.weights)

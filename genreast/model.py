@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
+from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, SAMPLING_RATE
 from genreast.checkpoint import could_be_on_the_hub, longest_window, one_line
 from genreast.errors import UserError
 from genreast.features import num_frames
@@ -39,17 +39,20 @@ def window_frames(seconds: float) -> int:
 
     10 s need 998 frames and get 1008; the published AudioSet models use 1024.
     """
-    return math.ceil(num_frames(round(seconds * SAMPLING_RATE)) / 16) * 16
+    return max(1, math.ceil(num_frames(round(seconds * SAMPLING_RATE)) / 16)) * 16
 
 
 def set_window(config: ASTConfig, clip_seconds: float) -> None:
     """Note in the config, as `clip_seconds`, the length of window the model is trained on.
 
     Clips longer than the model can hear are cut to 10 s, or to its own window where that is less.
+    In whole milliseconds, rounded up: a window shorter than the clips would split them. No window
+    is shorter than a frame.
     """
-    if round(clip_seconds * SAMPLING_RATE) > longest_window(config):
-        clip_seconds = min(CLIP_SECONDS, longest_window(config) / SAMPLING_RATE)
-    config.clip_seconds = round(clip_seconds, 3)
+    samples = max(round(clip_seconds * SAMPLING_RATE), FRAME_LENGTH)
+    if samples > longest_window(config):
+        samples = min(round(CLIP_SECONDS * SAMPLING_RATE), longest_window(config))
+    config.clip_seconds = math.ceil(samples / (SAMPLING_RATE // 1000)) / 1000
 
 
 def from_scratch(

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def training_config(
         for split, rows in splits.items()
     }
     return {
-        "command": " ".join(portable(word) for word in sys.argv),
+        "command": shlex.join(portable(word) for word in sys.argv),
         "settings": {key: portable(value) for key, value in own_settings(args).items()},
         "base_model": _base_model(args),
         "dataset": {
@@ -101,8 +102,12 @@ def portable(value):
     if isinstance(value, str) and value.startswith("--") and "=" in value:
         flag, _, path = value.partition("=")
         return f"{flag}={portable(path)}"
-    if isinstance(value, str) and os.path.isabs(value):
-        path = Path(value)
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    if ".." in path.parts:  # `../../alice/songs` names its folders as an absolute path does
+        return path.name
+    if path.is_absolute():
         inside = path.is_relative_to(Path.cwd())
         return str(path.relative_to(Path.cwd())) if inside else path.name
     return value

@@ -16,23 +16,19 @@ from transformers import ASTForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from genreast.audio import SAMPLING_RATE
-from genreast.batches import ClipDataset, collate
+from genreast.batches import EMPTY, NO_LABEL, ClipDataset, collate
+from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
 
 
-class LongClip(Exception):
-    """A clip does not fit the window: it sounds different in every epoch."""
+class HeardAnew(Exception):
+    """Why the clips cannot be heard once and for all."""
 
 
-def can_probe(
-    args: TrainArguments, train_clips: ClipDataset, eval_clips: ClipDataset, window_seconds: float
-) -> bool:
-    """Whether a clip sounds the same to the body in every epoch, and is heard in one window.
-
-    Of their lengths a sample is looked at: `ProbeTrainer` still may raise LongClip.
-    """
+def can_probe(args: TrainArguments) -> bool:
+    """Whether the settings leave what the body hears as it is; the clips are another matter."""
     augmented = (
         (args.mixup_alpha and args.mixup_probability)
         or args.mask_time_frames
@@ -41,9 +37,7 @@ def can_probe(
         or args.gain_db
         or args.patchout
     )
-    if args.freeze != "body" or augmented or args.streaming:
-        return False
-    return all(clips.longest_seconds() <= window_seconds for clips in (train_clips, eval_clips))
+    return args.freeze == "body" and not augmented
 
 
 class Head(nn.Module):
@@ -71,7 +65,8 @@ class EmbeddedClips(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict:
-        return {"embedding": self.embeddings[index], "label": self.labels[index], "index": index}
+        label = NO_LABEL if index == EMPTY else self.labels[index]
+        return {"embedding": self.embeddings[index], "label": label, "index": index}
 
 
 def collate_embeddings(clips: list[dict]) -> dict[str, torch.Tensor]:
@@ -83,12 +78,25 @@ def collate_embeddings(clips: list[dict]) -> dict[str, torch.Tensor]:
     }
 
 
+def check_lengths(longest: float, window: int) -> None:
+    """Raise HeardAnew where clips of up to `longest` seconds do not fit a window in samples."""
+    if round(longest * SAMPLING_RATE) > window:
+        raise HeardAnew(f"a clip of {longest:g} s is longer than the window")
+
+
 class ProbeTrainer(GenreTrainer):
-    """Trains the head of a frozen AST on embeddings computed once."""
+    """Trains the head of a frozen AST on embeddings computed once.
+
+    Raises HeardAnew where a clip sounds different in every epoch, or may be one of too many.
+    """
 
     def __init__(
         self, model: ASTForAudioClassification, args, train_clips, eval_clips, extractor, **options
     ):
+        if args.streaming:
+            raise HeardAnew("streamed clips may be too many to keep what the body makes of them")
+        for clips in (train_clips, eval_clips):  # a sample of them; `embed` looks at all
+            check_lengths(clips.longest_seconds(), window_samples(model.config))
         self.whole = model
         super().__init__(model, args, train_clips, eval_clips, extractor, **options)
         if self.is_fsdp_enabled:
@@ -116,7 +124,7 @@ class ProbeTrainer(GenreTrainer):
     def embed(self, clips: ClipDataset) -> torch.Tensor:
         """Pooled output of the body for every clip (clips, width); each process hears a share.
 
-        Raises LongClip where one does not fit the window.
+        Raises HeardAnew where one does not fit the window.
         """
         mine = range(self.args.process_index, len(clips), self.args.world_size)
         loader = DataLoader(
@@ -139,8 +147,7 @@ class ProbeTrainer(GenreTrainer):
                 pooled = body(features).pooler_output.float().cpu()
             heard += zip(batch["indices"].tolist(), pooled, strict=True)
         longest = max(gather_object([longest]))  # so that all processes raise, or none
-        if longest > self.window:
-            raise LongClip(f"a clip of {longest / SAMPLING_RATE:g} s is longer than the window")
+        check_lengths(longest / SAMPLING_RATE, self.window)
         everywhere = sorted(gather_object(heard), key=lambda pair: pair[0])
         return torch.stack([pooled for _, pooled in everywhere])
 

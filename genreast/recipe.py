@@ -26,6 +26,7 @@ REFUSED = {  # options of the Trainer that do harm or fail here, and why
     "include_for_metrics": "the metrics need the logits alone",
     "use_liger_kernel": "it has no kernels for this model",
     "deepspeed": "shard with configs/accelerate/fsdp.yaml",
+    "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
 }
 LOWER = ("log_loss", "ece")  # the lower, the better
 SCORES = (
@@ -68,7 +69,9 @@ class TrainArguments(TrainingArguments):
 
     # Each default with its reason stands in configs/base.yaml.
     model_name_or_path: str = _model(
-        AUDIOSET_AST, "model to start from: Hub id, model folder, or an original GenreAST .pth file"
+        AUDIOSET_AST,
+        "model to start from: Hub id, model folder, or an original GenreAST .pth file",
+        instead_of="from_scratch",
     )
     from_scratch: str | None = _model(
         None, "start from random weights at a named size: tiny, small or base"
@@ -154,6 +157,7 @@ class TrainArguments(TrainingArguments):
     remove_unused_columns: bool = _training(
         False, "must be false: waveforms are not the model's own input"
     )
+    do_train: bool = _training(True, "must be true: this script trains")
     seed: int = _training(0, "seed of everything random in training")
 
     def __post_init__(self):
@@ -256,6 +260,17 @@ class TrainArguments(TrainingArguments):
             not (self.streaming and self.dataloader_drop_last),
             "--dataloader_drop_last is true; --streaming hears every clip: leave it false",
         )
+        faults.unless(
+            self.do_train, "--do_train is false; to measure a model as it is: evaluate_model.py"
+        )
+        faults.unless(
+            self.data_seed is None,
+            f"--data_seed is {self.data_seed}; leave it out: --seed decides the clips' order too",
+        )
+        faults.unless(
+            self.average_checkpoints != 1,
+            "--average_checkpoints is 1, which averages nothing; expected 2 or more, or 0",
+        )
         for name, why in REFUSED.items():
             faults.unless(
                 not getattr(self, name), f"--{name} is {getattr(self, name)}; leave it out: {why}"
@@ -269,6 +284,20 @@ class TrainArguments(TrainingArguments):
             not (self.average_checkpoints and self.save_only_model),
             "--save_only_model is true; --average_checkpoints needs whole checkpoints: leave it"
             " false",
+        )
+        faults.unless(
+            self.dataloader_num_workers > 0 or not self.dataloader_persistent_workers,
+            "--dataloader_persistent_workers is true; it takes --dataloader_num_workers above 0",
+        )
+        faults.unless(
+            self.eval_do_concat_batches,
+            "--eval_do_concat_batches is false; leave it true: the metrics are of all batches",
+        )
+        strategy = getattr(self.train_sampling_strategy, "value", self.train_sampling_strategy)
+        faults.unless(
+            strategy == "random",
+            f"--train_sampling_strategy is '{strategy}'; leave it out: what is drawn follows "
+            "--sampling_exponent and --seed",
         )
         faults.unless(
             not self.remove_unused_columns,

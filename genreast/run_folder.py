@@ -63,10 +63,11 @@ def refuse_model(folder: Path) -> None:
         )
 
 
-def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
+def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) -> str | None:
     """The checkpoint asked for; `last` is the newest whole one, None if there is none yet.
 
-    Raises UserError when it is cut short, or of another model than that of `config`.
+    Raises UserError when it is cut short, of another model than that of `config`, or trained on
+    what is now held out. `data` are the fingerprints of the dataset, as it lies and as trained on.
     """
     wanted = args.resume_from_checkpoint
     if wanted is None:
@@ -79,7 +80,7 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig) -> str | None:
             f"checkpoint '{wanted}' is missing or cut short; use --resume_from_checkpoint last"
         )
     check_same_model(checkpoint, config)
-    check_same_settings(checkpoint, args)
+    check_same_settings(checkpoint, args, data)
     tell_of_lost_best(checkpoint, args)
     return str(checkpoint)
 
@@ -122,7 +123,8 @@ def step_of(checkpoint: Path) -> int:
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and none of its files was cut short since."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text())  # the Trainer writes it last
+        for name in ("config.json", "trainer_state.json"):  # the Trainer writes the latter last
+            json.loads((checkpoint / name).read_text())
         with safe_open(checkpoint / "model.safetensors", "pt"):
             pass  # opening compares the header with the file's length
     except (OSError, ValueError, SafetensorError):
@@ -147,48 +149,91 @@ def check_same_model(checkpoint: Path, config: ASTConfig) -> None:
             )
 
 
-def resume_settings(args: TrainArguments) -> dict[str, str | int]:
-    """What decides whether an optimizer's state fits, and which clips an epoch has yet to hear."""
+def resume_settings(args: TrainArguments, data: dict) -> dict[str, str | int | float]:
+    """What decides whether a checkpoint can be gone on from, and what that means."""
+    return {"--optim": args.optim.value, **_held_out(data), **_deal(args, data), **_rates(args)}
+
+
+def _held_out(data: dict) -> dict[str, str]:
+    """The fingerprint of the splits, where training made the one for validation itself."""
+    held_out = data["fingerprint_as_trained"] != data["fingerprint"]
+    return {"held out": data["fingerprint_as_trained"] if held_out else ""}
+
+
+def _deal(args: TrainArguments, data: dict) -> dict[str, str | int | float]:
+    """What decides which clips an epoch has yet to hear."""
     deal = {
+        "dataset": data["fingerprint"][:8],
         "processes": args.world_size,
+        "--streaming": args.streaming,
+        "--seed": args.seed,
+        "--sampling_exponent": args.sampling_exponent,
+        "--count_by": args.count_by,
         "--per_device_train_batch_size": args.per_device_train_batch_size,
         "--gradient_accumulation_steps": args.gradient_accumulation_steps,
     }
     if args.streaming:
         deal["--dataloader_num_workers"] = max(1, args.dataloader_num_workers)
         deal["--shuffle_buffer"] = args.shuffle_buffer
-    return {"--optim": args.optim.value, "--streaming": args.streaming, **deal}
+    return deal
+
+
+def _rates(args: TrainArguments) -> dict[str, float]:
+    """What the optimizer goes on with as it is given anew."""
+    names = ("learning_rate", "layer_decay", "weight_decay")
+    return {f"--{name}": getattr(args, name) for name in names}
 
 
 class ResumeSettings(TrainerCallback):
     """Leaves in each checkpoint the settings that a resumed run is held to."""
 
+    def __init__(self, data: dict):
+        self.data = data
+
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (checkpoint / SETTINGS_FILE).write_text(json.dumps(resume_settings(args)))
+            (checkpoint / SETTINGS_FILE).write_text(json.dumps(resume_settings(args, self.data)))
 
 
-def check_same_settings(checkpoint: Path, args: TrainArguments) -> None:
-    """Refuse another optimizer than a checkpoint's; say what another deal of the clips means."""
+def check_same_settings(checkpoint: Path, args: TrainArguments, data: dict) -> None:
+    """Refuse another optimizer than a checkpoint's, and a validation split that it has learned;
+    say what another deal of the clips and other rates mean.
+    """
     try:
         saved = json.loads((checkpoint / SETTINGS_FILE).read_text())
     except (OSError, ValueError):
         return  # killed between the Trainer's last file and ours
-    now = resume_settings(args)
+    now = resume_settings(args, data)
     if saved["--optim"] != now["--optim"]:
         raise UserError(
             f"checkpoint '{checkpoint}' holds the state of --optim {saved['--optim']}, which "
             f"{now['--optim']} cannot take; resume with --optim {saved['--optim']}"
         )
-    changes = {key: (saved[key], now[key]) for key in now if saved.get(key, now[key]) != now[key]}
-    other = [f"{key} {before}, now {after}" for key, (before, after) in changes.items()]
-    if other and args.process_index == 0:
+    changes = {
+        key: f"{key} {saved[key]}, now {now[key]}"
+        for key in now
+        if saved.get(key, now[key]) != now[key]
+    }
+    if "held out" in changes:
+        causes = [changes[key] for key in ("--seed", "dataset") if key in changes]
+        raise UserError(
+            f"checkpoint '{checkpoint}' was trained on clips that would now be held out to judge "
+            f"it ({'; '.join(causes) or 'another split'}); resume with the --seed and the dataset "
+            "it was made with"
+        )
+    deal, rates = (
+        "; ".join(changes[key] for key in part if key in changes)
+        for part in (_deal(args, data), _rates(args))
+    )
+    if deal and args.process_index == 0:
         print(
-            f"'{checkpoint}' was made with other settings ({'; '.join(other)}): the epoch it is in "
+            f"'{checkpoint}' was made with other settings ({deal}): the epoch it is in "
             "may hear some clips twice and others not, the epochs after it are whole",
             file=sys.stderr,
         )
+    if rates and args.process_index == 0:
+        print(f"'{checkpoint}' was made with {rates}: training goes on as now", file=sys.stderr)
 
 
 def _listed(values) -> str:

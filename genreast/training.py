@@ -11,13 +11,27 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer, TrainerCallback
+from transformers import (
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+)
 from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
 from genreast.augment import Augmentation, kept_tokens, random_crop
-from genreast.batches import ClipDataset, collate, pool_windows, split_windows
-from genreast.checkpoint import window_samples
+from genreast.batches import (
+    NO_LABEL,
+    ClipDataset,
+    WholeSteps,
+    collate,
+    filled,
+    pool_windows,
+    split_windows,
+)
+from genreast.checkpoint import one_line, window_samples
 from genreast.errors import UserError
 from genreast.features import LogMel
 from genreast.imbalance import (
@@ -33,6 +47,8 @@ from genreast.metrics import evaluate_clips
 from genreast.model import load_weights
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
+
+TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # of an optimizer's groups, by the settings
 
 
 class GenreTrainer(Trainer):
@@ -74,16 +90,17 @@ class GenreTrainer(Trainer):
         )
         self._generator = torch.Generator()
         self._micro_step = (-1, 0)
-        super().__init__(
-            model=model,
-            args=args,
-            data_collator=collate,
-            train_dataset=train_clips,
-            eval_dataset=eval_clips,
-            processing_class=extractor,
-            compute_metrics=self._metrics,
-            **options,
-        )
+        with refusals("these settings"):
+            super().__init__(
+                model=model,
+                args=args,
+                data_collator=collate,
+                train_dataset=train_clips,
+                eval_dataset=eval_clips,
+                processing_class=extractor,
+                compute_metrics=self._metrics,
+                **options,
+            )
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
         self.loss.to(args.device)
         last_layer.use(model)
@@ -98,7 +115,15 @@ class GenreTrainer(Trainer):
             self.train_dataset, "Training", 1, self._get_train_sampler, is_training=True
         )
 
-    def _get_train_sampler(self, train_dataset=None) -> EpochSampler | BatchNumbers:
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """The Trainer's own, but for `--dataloader_drop_last`: no clip is left unjudged."""
+        dropped, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = dropped
+
+    def _get_train_sampler(self, train_dataset=None) -> EpochSampler | WholeSteps | BatchNumbers:
         clips, args = self.train_clips, self.args
         weights = sampling_weights(clips.labels, self.counts, args.sampling_exponent)
         sampler = EpochSampler(weights, args.seed)
@@ -106,6 +131,8 @@ class GenreTrainer(Trainer):
             workers = max(1, args.dataloader_num_workers)
             shape = (self._train_batch_size, args.world_size, workers, args.shuffle_buffer)
             sampler = clips.deal_out(Deal(sampler, *shape))
+        elif not args.dataloader_drop_last:
+            sampler = WholeSteps(sampler, self._train_batch_size * args.world_size)
         # After a resume accelerate's wrapping hides the sampler from `set_epoch` on two processes.
         self.add_callback(SamplerEpoch(sampler))
         return sampler
@@ -113,25 +140,45 @@ class GenreTrainer(Trainer):
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW with layer-wise learning rates, and no decay where it does harm."""
         if self.optimizer is None:
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            args = self.args
             groups = parameter_groups(
                 self.model if model is None else model,
-                options["lr"],
-                self.args.weight_decay,
-                self.args.layer_decay,
+                args.learning_rate,
+                args.weight_decay,
+                args.layer_decay,
             )
-            self.optimizer = optimizer_class(groups, **options)
+            with refusals(f"--optim {args.optim.value}"):
+                optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.model)
+                self.optimizer = optimizer_class(groups, **options)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        """The Trainer's own."""
+        kind, options = self.args.lr_scheduler_type.value, self.args.lr_scheduler_kwargs or {}
+        with refusals(f"--lr_scheduler_type {kind} with --lr_scheduler_kwargs {options}"):
+            return super().create_scheduler(num_training_steps, optimizer)
+
+    def _update_auto_batch_size(self, batch_size):
+        """What a smaller batch was found to fit is the setting from then on, and is recorded."""
+        super()._update_auto_batch_size(batch_size)
+        self.args.per_device_train_batch_size = batch_size // max(1, self.args.n_gpu)
+
+    def _run_epoch(self, **options):
+        """None at all where a run is resumed that had lost its patience."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(**options)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
         generator = self._step_generator()
         smoothing = self.args.label_smoothing_factor
-        targets = soft_targets(inputs["labels"], len(self.genres), smoothing, self.loss.shares)
+        inputs = filled(inputs)
+        labels, counted = inputs["labels"].clamp(min=0), inputs["labels"] != NO_LABEL
+        targets = soft_targets(labels, len(self.genres), smoothing, self.loss.shares)
         features, targets = self.training_features(inputs, targets, generator)
         with patchout(self.model, self.args.patchout, self.args.patchout_kind, generator):
             outputs = model(input_values=features)
-        losses = self.loss(outputs.logits, targets)
+        losses = self.loss(outputs.logits, targets) * counted
         if num_items_in_batch is None:
             num_items_in_batch = len(losses) * self.accelerator.num_processes
         # DistributedDataParallel averages gradients over processes: undo it.
@@ -171,14 +218,21 @@ class GenreTrainer(Trainer):
         return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Logits of whole clips, and their row numbers in the place of labels."""
+        """Logits of whole clips, and their row numbers in the place of labels.
+
+        A batch of long clips has many windows: the model hears a batch of them at a time.
+        """
         inputs = self._prepare_inputs(inputs)
         waveforms, lengths, clips = split_windows(
             inputs["waveforms"], inputs["lengths"], self.window
         )
+        # Under FSDP the processes must call the model equally often.
+        size = len(waveforms) if self.is_fsdp_enabled else self.args.eval_batch_size
+        features = self.features.eval()
+        parts = zip(waveforms.split(size), lengths.split(size), strict=True)
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(input_values=self.features.eval()(waveforms, lengths)).logits
-        return None, pool_windows(logits.float(), clips), inputs["indices"]
+            logits = [model(input_values=features(*part)).logits.float() for part in parts]
+        return None, pool_windows(torch.cat(logits), clips), inputs["indices"]
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Clip and song metrics; each clip counts once, whatever the number of processes."""
@@ -196,6 +250,23 @@ class GenreTrainer(Trainer):
                 if isinstance(value, float):
                     flat[f"{level}_{name}"] = value
         return flat
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        """What the optimizer was told anew wins over the checkpoint; the schedule keeps its place.
+
+        With the same settings nothing changes, to the bit.
+        """
+        told = [
+            {key: group[key] for key in TOLD if key in group}
+            for group in self.optimizer.param_groups
+        ]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        for group, now in zip(self.optimizer.param_groups, told, strict=True):
+            before, peak = group.get("initial_lr", now["initial_lr"]), now["initial_lr"]
+            if before != peak:
+                group["lr"] = peak * (group["lr"] / before if before else 1.0)
+            group.update(now)
+        self.lr_scheduler.base_lrs = [now["initial_lr"] for now in told]
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         load_weights(self.model, resume_from_checkpoint)
@@ -241,14 +312,37 @@ class GenreTrainer(Trainer):
         return self._generator.manual_seed(int(seed >> np.uint64(1)))
 
 
+class Patience(EarlyStoppingCallback):
+    """Early stopping that goes on counting where the checkpoint of a resumed run left off."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        # A checkpoint of a run without patience has no count.
+        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.early_stopping_patience_counter = saved["attributes"][
+            "early_stopping_patience_counter"
+        ]
+        spent = self.early_stopping_patience_counter >= self.early_stopping_patience
+        control.should_training_stop = spent
+
+
 class SamplerEpoch(TrainerCallback):
     """Tells the sampler which epoch begins."""
 
-    def __init__(self, sampler: EpochSampler | BatchNumbers):
+    def __init__(self, sampler: EpochSampler | WholeSteps | BatchNumbers):
         self.sampler = sampler
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.sampler.set_epoch(int(state.epoch))
+
+
+@contextlib.contextmanager
+def refusals(settings: str) -> Iterator[None]:
+    """Turn a library's refusal of settings into a UserError with the library's own words."""
+    try:
+        yield
+    except (ImportError, TypeError, ValueError) as error:
+        raise UserError(f"{settings} cannot be used: {one_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -290,11 +384,13 @@ def parameter_groups(
         above = "classifier" in name or "audio_spectrogram_transformer.layernorm" in name
         layer = head if above else _layer_of(name)
         decayed = parameter.ndim > 1 and "embeddings.position" not in name and "token" not in name
+        rate = learning_rate * layer_decay ** (head - layer)
         group = groups.setdefault(
             (layer, decayed),
             {
                 "params": [],
-                "lr": learning_rate * layer_decay ** (head - layer),
+                "lr": rate,
+                "initial_lr": rate,  # what the schedule is a share of
                 "weight_decay": weight_decay if decayed else 0.0,
             },
         )

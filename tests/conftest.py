@@ -170,8 +170,17 @@ def run_training(start: Path, dataset: Path, output: Path, *flags: str) -> None:
     from genreast.fine_tune import fine_tune
     from genreast.recipe import TrainArguments
 
-    words = ["--model_name_or_path", str(start), "--dataset", str(dataset)]
-    words += ["--output_dir", str(output), "--bf16", "false", "--learning_rate", "1e-3"]
+    words = [] if "--from_scratch" in flags else ["--model_name_or_path", str(start)]
+    words += [
+        "--dataset",
+        str(dataset),
+        "--output_dir",
+        str(output),
+        "--bf16",
+        "false",
+        "--learning_rate",
+        "1e-3",
+    ]
     fine_tune(parse(TrainArguments, argv=[*words, "--report_to", "none", *flags]))
 
 

@@ -82,6 +82,17 @@ def test_all_faults_of_the_values_come_at_once():
     assert "--val_fraction is 2" in str(caught.value)
 
 
+def test_a_start_on_the_command_line_wins_over_a_configs_random_weights(tmp_path):
+    """`train_hf.py configs/demo.yaml --model_name_or_path models/mine`."""
+    path = config(tmp_path, "from_scratch: tiny\noutput_dir: out\n")
+    assert parse(TrainArguments, argv=[path]).from_scratch == "tiny"
+    for flags in (["--model_name_or_path", "mine"], ["--model-name-or-path=mine"]):
+        settings = parse(TrainArguments, argv=[path, *flags])
+        assert (settings.from_scratch, settings.model_name_or_path) == (None, "mine")
+        with pytest.raises(UserError, match="--from_scratch exclude each other"):
+            parse(TrainArguments, argv=[path, *flags, "--from-scratch", "base"])
+
+
 TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 

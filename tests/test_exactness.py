@@ -15,14 +15,17 @@ from train_variants import VARIANTS, train_variants
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory, genre_dataset, short_start) -> dict[str, Path]:
-    """Runs with one process × 8 clips, accumulation 2 × 4, and two processes × 4."""
+    """Runs with one process × 10 clips, accumulation 2 × 5, and two processes × 5.
+
+    An epoch of 32 clips ends in a step of two, of which the second process has none.
+    """
     folder = tmp_path_factory.mktemp("shapes")
     data = [str(short_start), str(genre_dataset)]
-    train_variants(*data, folder / "whole", 8, 1)
-    train_variants(*data, folder / "accumulated", 4, 2)
+    train_variants(*data, folder / "whole", 10, 1)
+    train_variants(*data, folder / "accumulated", 5, 2)
     config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
-    command = [*launch, str(ROOT / "tests/train_variants.py"), *data, str(folder / "two"), "4", "1"]
+    command = [*launch, str(ROOT / "tests/train_variants.py"), *data, str(folder / "two"), "5", "1"]
     result = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

@@ -107,6 +107,20 @@ def test_focal_loss_is_lins_and_cross_entropy_at_gamma_0(batch):
     torch.testing.assert_close(ClassificationLoss("focal", gamma=0)(logits, targets), plain)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0])
+def test_focal_loss_has_a_slope_where_a_clip_is_certain(gamma):
+    """At γ 0.5 too, and Lin's own wherever float64 can tell p from 1."""
+    logits = torch.tensor([[20.0, 0, 0], [200, 0, 0], [0, 0, 0], [9, 0, 1]], requires_grad=True)
+    targets = soft_targets(torch.tensor([0, 0, 1, 2]), 3)
+    ClassificationLoss("focal", gamma=gamma)(logits, targets).sum().backward()
+    assert logits.grad.isfinite().all()
+    exact = logits.detach().double().requires_grad_()
+    p = exact.softmax(-1)[torch.arange(4), [0, 0, 1, 2]][[0, 2, 3]]
+    (-((1 - p) ** gamma) * p.log()).sum().backward()
+    rows = [0, 2, 3]
+    torch.testing.assert_close(logits.grad[rows], exact.grad[rows].float(), atol=1e-6, rtol=1e-3)
+
+
 def test_logit_adjustment_is_menons(batch):
     logits, labels = batch
     loss = ClassificationLoss("logit_adjusted", SHARES, tau=1.5)(logits, soft_targets(labels, 3))

@@ -118,6 +118,17 @@ def test_the_window_is_the_clips_length_where_the_model_can_hear_it():
     assert checkpoint.window_samples(config) == 480_000
 
 
+@pytest.mark.parametrize("samples", [16_000, 16_501, 17_600, 80_001, 159_999])
+def test_a_clip_fits_the_window_made_for_it(samples):
+    """All but by less than a millisecond."""
+    config = ASTConfig(**SMALL)
+    models.set_window(config, samples / 16_000)
+    assert 0 <= checkpoint.window_samples(config) - samples < 16
+    config.max_length = 98  # the longest window that it hears
+    models.set_window(config, checkpoint.longest_window(config) / 16_000)
+    assert checkpoint.window_samples(config) == checkpoint.longest_window(config)
+
+
 def test_what_is_no_ast_is_refused(tmp_path):
     from transformers import Wav2Vec2Config
 

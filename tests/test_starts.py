@@ -144,7 +144,7 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
     genre_dataset, short_start, tmp_path, monkeypatch
 ):
     """Embeddings computed once give the weights of hearing every clip in every epoch."""
-    flags = [*PROBE, "--num_train_epochs", "3"]
+    flags = [*PROBE, "--num_train_epochs", "3", "--per_device_train_batch_size", "5"]
     run_training(short_start, genre_dataset, tmp_path / "probe", *flags)
     monkeypatch.setattr("genreast.fine_tune.can_probe", lambda *_: False)
     run_training(short_start, genre_dataset, tmp_path / "plain", *flags)
@@ -156,6 +156,48 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
         if "audio_spectrogram_transformer" in name:
             assert torch.equal(weights, start[name])
     assert plain["classifier.dense.weight"].abs().max() > 0
+
+
+def with_lengths(dataset: Path, folder: Path, train: int, validation: int) -> Path:
+    """The dataset with all clips of a split cut or repeated to so many samples."""
+    shutil.copytree(dataset, folder)
+    for split, samples in (("train", train), ("validation", validation)):
+        for path in (folder / split).glob("*.flac"):
+            sound, rate = soundfile.read(path)
+            soundfile.write(path, np.resize(sound, samples), rate)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("validation", "flags", "told"),
+    [
+        (16_501, [], None),
+        (17_000, [], "a clip of 1.0625 s is longer than the window: every epoch hears the clips"),
+        (16_501, ["--gain_db", "1"], None),
+    ],
+    ids=["probe", "longer", "augmented"],
+)
+def test_a_frozen_body_hears_once_what_it_can_or_says_why_not(
+    validation, flags, told, genre_dataset, short_start, tmp_path, capfd
+):
+    """16,501 samples are no whole number of milliseconds."""
+    data = with_lengths(genre_dataset, tmp_path / "data", 16_501, validation)
+    words = [*PROBE, "--max_steps", "1", "--save_strategy", "steps", "--save_steps", "1"]
+    words += ["--eval_strategy", "steps", "--eval_steps", "1"]
+    run_training(short_start, data, tmp_path / "model", *words, *flags)
+    said = capfd.readouterr().err
+    assert ("hears the clips anew" in said) == bool(told)
+    assert told is None or told in said
+    head_alone = not told and not flags
+    saved = tmp_path / "model/checkpoint-1/model.safetensors"
+    assert (saved.stat().st_size < 5_000) == head_alone
+
+
+def test_streamed_clips_are_heard_anew_and_it_is_said(sharded, short_start, tmp_path, capfd):
+    run_training(
+        short_start, sharded, tmp_path / "model", *PROBE, "--streaming", "true", "--max_steps", "1"
+    )
+    assert "streamed clips may be too many to keep" in capfd.readouterr().err
 
 
 def test_a_rare_longer_clip_is_heard_anew_in_every_epoch(
@@ -230,3 +272,24 @@ def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_st
     flags = ["--num_train_epochs", "20", "--early_stopping_patience", "2"]
     run_training(short_start, genre_dataset, tmp_path / "model", *flags, "--learning_rate", "0")
     assert json.loads((tmp_path / "model/train_metrics.json").read_text())["steps"] == 3 * 4
+
+
+def test_a_resumed_run_has_no_more_patience_than_an_unbroken_one(
+    genre_dataset, short_start, tmp_path
+):
+    """With nothing learned no evaluation gains on the first; checkpoints are 4 steps apart."""
+    flags = ["--learning_rate", "0", "--save_total_limit", "9", "--num_train_epochs", "9"]
+
+    def steps(name: str, patience: int, *more: str) -> int:
+        patient = ["--early_stopping_patience", str(patience)]
+        run_training(short_start, genre_dataset, tmp_path / name, *flags, *patient, *more)
+        return json.loads((tmp_path / name / "train_metrics.json").read_text())["steps"]
+
+    assert steps("whole", 3) == 16
+    for cut, patience, expected in ((12, 3, 16), (16, 3, 16), (16, 4, 20)):
+        checkpoint = str(tmp_path / f"whole/checkpoint-{cut}")
+        name = f"{cut} {patience}"
+        assert steps(name, patience, "--resume_from_checkpoint", checkpoint) == expected, name
+    assert steps("without", 0, "--max_steps", "4") == 4
+    checkpoint = str(tmp_path / "without/checkpoint-4")
+    assert steps("with", 1, "--resume_from_checkpoint", checkpoint) == 8

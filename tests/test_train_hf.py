@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +29,8 @@ from genreast.recipe import TrainArguments
 
 TWO = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
 TWO_EPOCHS = ["--num_train_epochs", "2"]
+PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]
+PROBE += ["--mask_mel_bins", "0", "--time_roll", "false", "--gain_db", "0"]
 FAST = ["--bf16", "false", "--learning_rate", "1e-3", "--report_to", "none"]
 
 
@@ -96,6 +100,52 @@ def test_bfloat16_on_a_cpu_attends_by_plain_products_and_no_file_says_so(
     fine_tune(parse(TrainArguments, argv=[*words, "--max_steps", "2"]))
     assert calls
     assert attention.NAME not in (tmp_path / "out" / "config.json").read_text()
+
+
+def test_settings_that_the_trainer_makes_objects_of_are_written_down(
+    short_start, genre_dataset, tmp_path
+):
+    flags = ["--accelerator_config", '{"even_batches": false}', "--debug", "underflow_overflow"]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags, "--max_steps", "1")
+    written = yaml.safe_load((tmp_path / "model/training_config.yaml").read_text())["settings"]
+    assert written["accelerator_config"]["even_batches"] is False
+    assert written["debug"] == ["underflow_overflow"]
+
+
+def test_the_record_names_no_folder_above_and_the_next_command_can_be_pasted(
+    short_start, genre_dataset, tmp_path, monkeypatch, capsys
+):
+    """`../../home/alice/songs` names whoever trained as well as an absolute path does."""
+    here = tmp_path / "work"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    data = shutil.copytree(genre_dataset, tmp_path / "alice" / "my songs")
+    theirs = os.path.relpath(data, here)
+    monkeypatch.setattr(sys, "argv", ["train_hf.py", "--dataset", theirs, f"--x={theirs}"])
+    run_training(short_start, theirs, Path("my model"), "--max_steps", "1")
+    text = Path("my model/training_config.yaml").read_text()
+    record = yaml.safe_load(text)
+    assert "alice" not in text and str(tmp_path) not in text
+    assert record["settings"]["dataset"] == record["dataset"]["name"] == "my songs"
+    assert record["command"] == "train_hf.py --dataset 'my songs' '--x=my songs'"
+    following = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    words = ["python", "evaluate_model.py", "my model", "--dataset", theirs]
+    assert shlex.split(following) == [*words, "--split", "validation"]
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_dropping_the_last_batch_drops_no_clip_of_validation(
+    probe, short_start, genre_dataset, tmp_path
+):
+    """14 clips in batches of 4, or of 16: with nothing learned, both say the same."""
+    flags = ["--learning_rate", "0", "--max_steps", "1", *(PROBE if probe else [])]
+    found = []
+    for name, batch, drop in (("kept", "4", "false"), ("four", "4", "true"), ("all", "16", "true")):
+        sizes = ["--per_device_eval_batch_size", batch, "--dataloader_drop_last", drop]
+        run_training(short_start, genre_dataset, tmp_path / name, *flags, *sizes)
+        best = json.loads((tmp_path / name / "train_metrics.json").read_text())["best"]
+        found.append({key: best[key] for key in ("eval_loss", "eval_clip_accuracy")})
+    assert found[1] == pytest.approx(found[0]) and found[2] == pytest.approx(found[0])
 
 
 def test_the_best_epoch_is_published(trained):
@@ -187,7 +237,7 @@ def test_a_finished_model_is_not_overwritten(trained, genre_dataset, short_start
         (["--dataset", "nowhere/at/all"], "nowhere/at/all"),
         (["--learning_rate", "30"], "--learning_rate is 30.0; expected 0 to 1"),
         (["--loss", "hinge"], "expected one of cross_entropy, focal, logit_adjusted"),
-        (["--from_scratch", "huge"], "expected one of tiny, small, base"),
+        (["--from_scratch", "tiny"], "--model_name_or_path and --from_scratch exclude each other"),
         (["--hub_token", "secret-token"], "Set HF_TOKEN"),
         (["--learning_rte", "1"], "did you mean --learning_rate?"),
         (["--model_name_or_path", "nobody/no-such-model"], "nobody/no-such-model"),

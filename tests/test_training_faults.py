@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+import yaml
 from conftest import ROOT, run_training
 from datasets import Dataset
 from safetensors.torch import load_file
@@ -20,6 +23,7 @@ from genreast.errors import UserError, run
 from genreast.metrics import score
 from genreast.recipe import SCORES, TrainArguments
 from genreast.run_folder import step_of
+from genreast.training import GenreTrainer
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
@@ -236,7 +240,90 @@ def test_other_batches_than_the_checkpoints_are_told_of(
         assert (words in capsys.readouterr().err) == told
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def step_sizes(before: Path, after: Path) -> dict[str, float]:
+    """How far one step took each weight of a checkpoint."""
+    one, other = (load_file(path / "model.safetensors") for path in (before, after))
+    return {name: (other[name] - one[name]).abs().max().item() for name in one}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "reduce_lr_on_plateau"])
+def test_a_resumed_run_learns_at_the_rate_it_is_given_anew(
+    schedule, genre_dataset, short_start, tmp_path, capsys
+):
+    flags = ["--lr_scheduler_type", schedule, "--warmup_steps", "0", "--max_steps", "4"]
+    flags += ["--save_total_limit", "9", "--adam_beta1", "0", "--adam_beta2", "0"]
+    flags += ["--save_strategy", "steps", "--eval_strategy", "steps"]
+    flags += ["--save_steps", "1", "--eval_steps", "1"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+    found = {}
+    for name, rates in {
+        "again": [],
+        "lower": ["--learning_rate", "1e-4"],
+        "flat": ["--layer_decay", "0.5"],
+        "decayed": ["--weight_decay", "100"],
+    }.items():
+        resumed = ["--resume_from_checkpoint", str(tmp_path / "run/checkpoint-2"), *rates]
+        capsys.readouterr()
+        run_training(short_start, genre_dataset, tmp_path / name, *flags, *resumed)
+        told = capsys.readouterr().err
+        assert ("training goes on as now" in told) == bool(rates)
+        assert not rates or f"was made with {rates[0]}" in told
+        before, after = tmp_path / "run/checkpoint-2", tmp_path / name / "checkpoint-3"
+        found[name] = step_sizes(before, after)
+    assert found["again"] == step_sizes(
+        tmp_path / "run/checkpoint-2", tmp_path / "run/checkpoint-3"
+    )
+    head, layer = "classifier.dense.weight", [name for name in found["again"] if "layer.0" in name]
+    # Without memory a step of Adam is as long as the rate.
+    assert found["lower"][head] == pytest.approx(found["again"][head] / 10, rel=0.02)
+    for name in layer:
+        assert found["flat"][name] < 0.5 * found["again"][name]
+    assert found["decayed"][head] > 1.5 * found["again"][head]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--seed", "7"], ["--sampling_exponent", "0.5"], ["--count_by", "song"]]
+)
+def test_other_clips_than_the_checkpoints_are_told_of(
+    flags, finished, genre_dataset, short_start, tmp_path, capsys
+):
+    words = ["--resume_from_checkpoint", str(finished / "checkpoint-16"), "--max_steps", "17"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *words, *flags)
+    told = capsys.readouterr().err
+    assert re.search(rf"other settings \({flags[0]} \w+(\.0)?, now {flags[1]}\): the epoch", told)
+
+
+def test_a_dataset_that_has_grown_is_told_of(
+    finished, genre_dataset, short_start, tmp_path, capsys
+):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    table = data / "train/metadata.parquet"
+    rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
+    rows.select([*range(len(rows)), 0]).to_parquet(table)
+    words = ["--resume_from_checkpoint", str(finished / "checkpoint-16"), "--max_steps", "17"]
+    run_training(short_start, data, tmp_path / "run", *words)
+    assert re.search(r"\(dataset \w{8}, now \w{8}\): the epoch", capsys.readouterr().err)
+
+
+def test_a_run_does_not_go_on_to_be_judged_by_what_it_has_learned(
+    genre_dataset, short_start, tmp_path
+):
+    """Without a validation split, another seed holds out other songs."""
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    shutil.rmtree(data / "validation")
+    flags = ["--max_steps", "1", "--save_strategy", "steps", "--save_steps", "1"]
+    flags += ["--eval_strategy", "steps", "--eval_steps", "1"]
+    run_training(short_start, data, tmp_path / "first", *flags)
+    checkpoint = tmp_path / "first/checkpoint-1"
+    message = resume(checkpoint, short_start, data, tmp_path / "run", *flags, "--seed", "7")
+    assert "held out to judge it (--seed 0, now 7)" in message
+    again = ["--resume_from_checkpoint", str(checkpoint), "--max_steps", "2"]
+    run_training(short_start, data, tmp_path / "run", *again)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "optimizer.pt", "trainer_state.json"]
+)
 def test_a_checkpoint_with_a_file_cut_short_is_refused(
     name, finished, genre_dataset, short_start, tmp_path
 ):
@@ -254,11 +341,89 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
         ({"metric_for_best_model": "f1"}, "expected loss, or clip_ or song_ and one of accuracy"),
         ({"metric_for_best_model": "loss", "greater_is_better": True}, "better the lower; set"),
         ({"attn_implementation": "flash_attention_2"}, "use sdpa"),
+        ({"dataloader_persistent_workers": True}, "it takes --dataloader_num_workers above 0"),
+        ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
+        ({"eval_do_concat_batches": False}, "leave it true"),
+        ({"from_scratch": "huge"}, "expected one of tiny, small, base"),
+        ({"data_seed": 0}, "--seed decides"),
+        ({"do_train": False}, "evaluate_model.py"),
+        ({"do_predict": True}, "evaluate_model.py"),
+        ({"average_checkpoints": 1}, "averages nothing"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path):
     with pytest.raises(UserError, match=words):
         TrainArguments(output_dir=str(tmp_path), load_best_model_at_end=False, **settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--optim", "adamw_anyprecision"], "--optim adamw_anyprecision cannot be used: Please"),
+        (["--adam_beta1", "2"], "--optim adamw_torch_fused cannot be used: Invalid beta"),
+        (
+            ["--lr_scheduler_type", "warmup_stable_decay"],
+            "warmup_stable_decay with --lr_scheduler_kwargs {} cannot be used: .*num_decay_steps",
+        ),
+        (["--fsdp", "full_shard"], "cannot be used: Using fsdp only works in distributed training"),
+    ],
+)
+def test_what_a_library_refuses_is_told_in_its_words(
+    flags, words, genre_dataset, short_start, tmp_path
+):
+    with pytest.raises(UserError, match=words):
+        run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+
+
+def test_the_batch_that_was_found_to_fit_is_recorded(
+    genre_dataset, short_start, tmp_path, monkeypatch
+):
+    step, heard = GenreTrainer.training_step, []
+
+    def small(self, model, inputs, *words):
+        if len(inputs["labels"]) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        heard.append(len(inputs["labels"]))
+        return step(self, model, inputs, *words)
+
+    monkeypatch.setattr(GenreTrainer, "training_step", small)
+    flags = ["--auto_find_batch_size", "true", "--num_train_epochs", "1"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *flags)
+    record = yaml.safe_load((tmp_path / "run/training_config.yaml").read_text())
+    assert record["settings"]["per_device_train_batch_size"] == max(heard) <= 4
+    saved = json.loads(next((tmp_path / "run").glob("checkpoint-*/resume*.json")).read_text())
+    assert saved["--per_device_train_batch_size"] == max(heard)
+
+
+@pytest.mark.parametrize("setting", ['{"even_batches": false}', '{"split_batches": true}'])
+def test_processes_are_dealt_equally_many_batches(
+    setting, genre_dataset, short_start, tmp_path, monkeypatch
+):
+    flags = ["--accelerator_config", setting, "--max_steps", "1"]
+    run_training(short_start, genre_dataset, tmp_path / "one", *flags)
+    monkeypatch.setattr(TrainArguments, "world_size", property(lambda self: 2))
+    with pytest.raises(UserError, match="leave both as they are"):
+        run_training(short_start, genre_dataset, tmp_path / "two", *flags)
+
+
+def test_agreement_beyond_chance_needs_two_genres(genre_dataset, short_start, tmp_path):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    table = data / "validation/metadata.parquet"
+    rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
+    rows.select(range(4)).to_parquet(table)
+    flags = ["--metric_for_best_model", "song_cohen_kappa"]
+    with pytest.raises(UserError, match="needs two genres: the validation split has clips of one"):
+        run_training(short_start, data, tmp_path / "run", *flags)
+
+
+@pytest.mark.parametrize("flags", [[], ["--from_scratch", "tiny"]], ids=["start", "scratch"])
+def test_clips_shorter_than_a_frame_are_trained_on(flags, genre_dataset, short_start, tmp_path):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    for path in data.glob("*/*.flac"):
+        sound, rate = soundfile.read(path)
+        soundfile.write(path, sound[:200], rate)
+    run_training(short_start, data, tmp_path / "run", "--max_steps", "1", *flags)
+    assert (tmp_path / "run/train_metrics.json").is_file()
 
 
 def test_the_metrics_that_may_pick_the_best_are_those_of_evaluation(tmp_path):

@@ -1,0 +1,108 @@
+"""Every part of augmentation, and every setting of the loss, changes what a short run learns."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from conftest import run_training
+from safetensors.torch import load_file
+
+from genreast.audiofolder import label_names, load_splits
+from genreast.batches import ClipDataset, collate
+from genreast.fine_tune import start_model
+from genreast.model import feature_extractor
+from genreast.recipe import TrainArguments
+from genreast.training import GenreTrainer
+
+PLAIN = ["--mixup_alpha", "0", "--mask_time_frames", "0", "--mask_mel_bins", "0"]
+PLAIN += ["--time_roll", "false", "--gain_db", "0", "--label_smoothing_factor", "0"]
+SHORT = ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no"]
+SHORT += ["--load_best_model_at_end", "false"]
+
+
+@pytest.fixture
+def trained(genre_dataset, short_start, tmp_path):
+    """The weights that two steps with some flags leave, all augmentation being off without them."""
+
+    def train(*flags: str, dataset: Path = genre_dataset) -> torch.Tensor:
+        run_training(short_start, dataset, tmp_path / "model", *PLAIN, *SHORT, *flags)
+        weights = load_file(tmp_path / "model" / "model.safetensors")
+        shutil.rmtree(tmp_path / "model")
+        return torch.cat([each.flatten() for each in weights.values()])
+
+    return train
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--time_roll", "true"],
+        ["--gain_db", "6"],
+        ["--mixup_alpha", "1", "--mixup_probability", "1"],
+        ["--mask_time_frames", "96"],
+        ["--mask_mel_bins", "48"],
+        ["--patchout", "0.5"],
+        ["--label_smoothing_factor", "0.1"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_each_part_alone_changes_what_is_learned(flags, trained):
+    assert (trained(*flags) - trained()).abs().max() > 1e-4
+
+
+def test_a_clip_is_heard_beyond_its_beginning(trained, genre_dataset, tmp_path):
+    """Were the first second alone heard, silence after it would change nothing."""
+    silenced = shutil.copytree(genre_dataset, tmp_path / "silenced")
+    for path in silenced.glob("train/*.flac"):
+        sound, rate = soundfile.read(path)
+        sound[rate:] = 0
+        soundfile.write(path, sound, rate)
+    window = ["--window_seconds", "1"]
+    assert (trained(*window) - trained(*window, dataset=silenced)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("loss", "setting", "one", "other"),
+    [
+        (["--class_weights", "effective"], "--effective_beta", "0.5", "0.999"),
+        (["--loss", "focal"], "--focal_gamma", "0.5", "5"),
+        (["--loss", "logit_adjusted"], "--logit_adjustment", "0.5", "3"),
+    ],
+    ids=lambda value: value if str(value).startswith("--") else "",
+)
+def test_each_setting_of_the_loss_reaches_it(loss, setting, one, other, trained):
+    difference = trained(*loss, setting, one) - trained(*loss, setting, other)
+    assert difference.abs().max() > 1e-4
+
+
+def test_processes_steps_and_parts_of_a_step_draw_each_their_own(
+    genre_dataset, short_start, tmp_path, monkeypatch
+):
+    splits = load_splits(genre_dataset)
+    clips, validation = (ClipDataset(splits[name]) for name in ("train", "validation"))
+    batch = collate([clips[index] for index in range(4)])
+
+    def losses(process: int) -> list[float]:
+        """Of one batch, three times over: twice in the first step, and in the second."""
+        monkeypatch.setattr(TrainArguments, "process_index", property(lambda self: process))
+        args = TrainArguments(
+            output_dir=str(tmp_path),
+            model_name_or_path=str(short_start),
+            report_to=["none"],
+            bf16=False,
+        )
+        torch.manual_seed(0)
+        model, _ = start_model(args, label_names(splits), 1.5)
+        extractor = feature_extractor(model.config, -6.0, 4.0)
+        trainer = GenreTrainer(model.eval(), args, clips, validation, extractor)
+        found = []
+        for step in (0, 0, 1):
+            trainer.state.global_step = step
+            found.append(trainer.compute_loss(model, batch).item())
+        return found
+
+    found = [*losses(0), *losses(1)]
+    assert len(set(found)) == 6
+    assert losses(0) == found[:3]
