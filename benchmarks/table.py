@@ -192,7 +192,7 @@ def amount(one: dict) -> str:
     for key, rate in one.items():
         if key.endswith("_per_second"):
             return f"{figure(rate)} {key.removesuffix('_per_second')}/s"
-    return spread({"values": one["seconds"], "median": one["median"]}) + " s"
+    return spread(one) + " s"
 
 
 def growth(results: Results) -> str:

@@ -101,7 +101,7 @@ TARGETS = [
         "small_model",
         "share_of_the_decoders_rate",
         0.75,
-        why_missed="five float32 windows take this CPU about as long as decoding the song",
+        why_missed="five windows take this CPU about half as long as decoding the song",
     ),
     prediction("evaluating against the recipe", "evaluation", "times_faster", 3, why_missed=TWICE),
     prediction(
