@@ -65,12 +65,13 @@ def figure(value: float) -> str:
 
 def spread(found: dict) -> str:
     """A median, and the least and most where it was measured more than once."""
-    values = found["values"]
-    return figure(found["median"]) if len(values) == 1 else between(found["median"], values)
+    return between(found["median"], found["values"])
 
 
 def between(middle: float, values: list[float]) -> str:
-    """A value, and the least and most of those it stands for."""
+    """A value, and the least and most of those it stands for, where there are several."""
+    if min(values) == max(values):
+        return figure(middle)
     return f"{figure(middle)} ({figure(min(values))} to {figure(max(values))})"
 
 

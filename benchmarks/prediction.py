@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to measure anew")
     args = parser.parse_args()
     quick, parts = args.quick, args.only or PARTS
-    count, clips = (6, 16) if quick else (50, 64)
+    count, clips = (6, 8) if quick else (50, 64)
     # The others of the last run stay, each with the commit that it was measured at.
     results = read_results(QUICK if quick else RESULTS).get("prediction", {}) if args.only else {}
     results = {part: results[part] for part in PARTS if part in results}

@@ -4,9 +4,13 @@ Each function draws its numbers from a CPU generator, so that a seed gives the s
 every device. Nothing here runs in evaluation.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+from transformers import ASTForAudioClassification
 
 from genreast.features import num_frames
 
@@ -164,3 +168,24 @@ def _beta(alpha: float, count: int, generator: torch.Generator) -> torch.Tensor:
     gammas = torch._standard_gamma(torch.full((2, count), alpha), generator=generator)
     total = gammas.sum(0)
     return torch.where(total > 0, gammas[0] / total, 0.5)
+
+
+@contextlib.contextmanager
+def patchout(
+    model: ASTForAudioClassification, share: float, kind: str, generator: torch.Generator
+) -> Iterator[None]:
+    """Leave out a share of the patches during one forward pass (Koutini 2022, section 3.2)."""
+    if not share:
+        yield
+        return
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    kept = kept_tokens(embeddings.get_shape(model.config), share, kind, generator)
+
+    def drop(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+        return output[:, kept.to(output.device)]
+
+    hook = embeddings.register_forward_hook(drop)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 from transformers import (
     ASTFeatureExtractor,
@@ -21,7 +20,7 @@ from transformers import (
 from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
-from genreast.augment import Augmentation, kept_tokens, random_crop
+from genreast.augment import Augmentation, patchout, random_crop
 from genreast.batches import (
     NO_LABEL,
     ClipDataset,
@@ -45,6 +44,7 @@ from genreast.imbalance import (
 )
 from genreast.metrics import evaluate_clips
 from genreast.model import load_weights
+from genreast.optimizer import parameter_groups
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
 
@@ -343,62 +343,3 @@ def refusals(settings: str) -> Iterator[None]:
         yield
     except (ImportError, TypeError, ValueError) as error:
         raise UserError(f"{settings} cannot be used: {one_line(error)}") from error
-
-
-@contextlib.contextmanager
-def patchout(
-    model: ASTForAudioClassification, share: float, kind: str, generator: torch.Generator
-) -> Iterator[None]:
-    """Leave out a share of the patches during one forward pass (Koutini 2022, section 3.2)."""
-    if not share:
-        yield
-        return
-    embeddings = model.audio_spectrogram_transformer.embeddings
-    kept = kept_tokens(embeddings.get_shape(model.config), share, kind, generator)
-
-    def drop(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        return output[:, kept.to(output.device)]
-
-    hook = embeddings.register_forward_hook(drop)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def parameter_groups(
-    model: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float
-) -> list[dict]:
-    """Trainable parameters by layer and decay, for any torch optimizer.
-
-    The head and the last norm learn at `learning_rate`, each layer below at `layer_decay` times the
-    one above it (Clark 2020; BEiT, BEATs and EAT count so). Norms, biases, position
-    embeddings and the two special tokens are not decayed.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    head = 1 + max((_layer_of(name) for name in names if ".layers." in name), default=0)
-    groups: dict[tuple[int, bool], dict] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        above = "classifier" in name or "audio_spectrogram_transformer.layernorm" in name
-        layer = head if above else _layer_of(name)
-        decayed = parameter.ndim > 1 and "embeddings.position" not in name and "token" not in name
-        rate = learning_rate * layer_decay ** (head - layer)
-        group = groups.setdefault(
-            (layer, decayed),
-            {
-                "params": [],
-                "lr": rate,
-                "initial_lr": rate,  # what the schedule is a share of
-                "weight_decay": weight_decay if decayed else 0.0,
-            },
-        )
-        group["params"].append(parameter)
-    return list(groups.values())
-
-
-def _layer_of(name: str) -> int:
-    """0 for the embeddings, 1 for the first layer, …"""
-    parts = name.split(".")
-    return int(parts[parts.index("layers") + 1]) + 1 if "layers" in parts else 0

@@ -7,9 +7,9 @@ import torch
 from transformers import ASTFeatureExtractor
 
 from genreast import last_layer, packed
+from genreast.augment import patchout
 from genreast.inference import GenreClassifier
 from genreast.model import from_scratch, set_labels
-from genreast.training import patchout
 
 GENRES = ["rock", "jazz", "disco"]
 

@@ -12,7 +12,7 @@ ROOMS = """
     songs splits tags cuts fingerprint clips song_table audiofolder workers work_folder
     duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe metrics attention
-    last_layer training probe memory progress run_folder model_folder fine_tune launch
+    last_layer optimizer training probe memory progress run_folder model_folder fine_tune launch
     precision windows packed inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging model_card score_check onnx_export hub_errors hub hub_dataset hub_space

@@ -10,12 +10,13 @@ from conftest import ROOT
 
 from genreast import last_layer
 from genreast.audiofolder import label_names, load_splits
+from genreast.augment import patchout
 from genreast.batches import ClipDataset, collate
 from genreast.fine_tune import start_model
 from genreast.memory import saved_bytes, training_memory
 from genreast.model import feature_extractor, freeze_body, from_scratch
 from genreast.recipe import TrainArguments
-from genreast.training import GenreTrainer, patchout
+from genreast.training import GenreTrainer
 
 BATCH = 2
 
@@ -102,6 +103,7 @@ def test_evaluation_hears_no_more_windows_at_once_than_it_has_clips_a_batch(
 PEAK = """
 import gc, sys, torch
 from genreast import last_layer
+from genreast.augment import patchout
 from genreast.memory import training_memory
 from genreast.model import from_scratch
 from genreast.recipe import TrainArguments

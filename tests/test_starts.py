@@ -20,8 +20,8 @@ from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
 from genreast.errors import UserError
 from genreast.model import average_weights, from_pretrained, from_pth
+from genreast.optimizer import parameter_groups
 from genreast.run_folder import step_of
-from genreast.training import parameter_groups
 
 NAMES = ["delta-blues", "disco", "jazz"]
 
