@@ -122,23 +122,38 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
             f"no Dask scheduler with a worker answers at '{address}';"
             " expected the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786"
         ) from error
+
+    def submit(task: Task):
+        return client.submit(_within, function, task, pure=False)
+
+    def answer(future) -> Any:
+        try:
+            result = future.result()
+        except (RuntimeError, ImportError) as error:
+            raise UserError(
+                f"the Dask cluster at '{address}' cannot run genreast ({error}): install it on"
+                " the scheduler and every worker with `pip install .`"
+            ) from error
+        if isinstance(result, Failed):
+            _end_overrun(client, future)
+        future.release()
+        return result
+
     with client:
-        futures = {client.submit(_within, function, task, pure=False): task for task in tasks}
+        futures = {submit(task): task for task in tasks}
+        suspects = []
         for future in as_completed(list(futures)):
             task = futures.pop(future)
             try:
-                result = future.result()
-                if isinstance(result, Failed):
-                    _end_overrun(client, future)
-                yield task, result
+                yield task, answer(future)
+            except KilledWorker:
+                suspects.append(task)
+        # A worker that dies takes along what waits there: alone, a task can blame no other.
+        for task in suspects:
+            try:
+                yield task, answer(submit(task))
             except KilledWorker:
                 yield task, Failed("the decoder crashed on it")
-            except (RuntimeError, ImportError) as error:
-                raise UserError(
-                    f"the Dask cluster at '{address}' cannot run genreast ({error}): install it on"
-                    " the scheduler and every worker with `pip install .`"
-                ) from error
-            future.release()
 
 
 def _within(function: Callable, task: Task) -> Any:

@@ -129,7 +129,11 @@ def cluster():
         for process in reversed(processes):
             process.terminate()
         for process in processes:
-            process.wait(20)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # a worker that is being replaced may not listen
+                process.kill()
+                process.wait()
 
 
 def test_a_dask_cluster_gives_the_same_bytes(cluster, raw, tmp_path):
