@@ -12,6 +12,7 @@ from genreast.arguments import PushArguments
 from genreast.hub import Destination
 from genreast.licenses import check_license
 from genreast.model_card import read_facts, render
+from genreast.privacy import scan
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
         return render(read_facts(staged, args.repo_id, args.license, args.dataset_repo), template)
 
     staging.stage_model(model_dir, evaluation, folder, page, args.onnx)
-    staging.scan(folder, owners=_owners(args, folder), token=get_token())
+    scan(folder, owners=_owners(args, folder), token=get_token())
     check = partial(check_scores, clips=clips)
     check(folder)
     flagged = {} if args.take_down else staging.FLAGGED
@@ -84,7 +85,7 @@ def _pack_dataset(args: PushArguments) -> Parcel:
     hub_dataset.stage_dataset(
         dataset_dir, args.dataset_repo, args.dataset_license, as_audiofolder, folder
     )
-    staging.scan(folder, hub_dataset.STAGED, owners=_owners(args, folder), token=get_token())
+    scan(folder, hub_dataset.STAGED, owners=_owners(args, folder), token=get_token())
     private = args.private or args.dataset_license is None
     destination = _destination(
         args, args.dataset_repo, repo_type="dataset", private=private, owned=hub_dataset.OWNED
@@ -98,7 +99,7 @@ def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
 
     folder = _staging_dir(args, Path(args.model_dir) / "hub_staging-space", "-space")
     hub_space.stage_space(page_dir, args.repo_id, folder)
-    staging.scan(folder, hub_space.STAGED, owners=_owners(args, folder), token=get_token())
+    scan(folder, hub_space.STAGED, owners=_owners(args, folder), token=get_token())
     note = f"a page that shows {args.repo_id}"
     if args.private:
         note += "; it reads a private model with the secret HF_TOKEN of its settings"

@@ -185,6 +185,37 @@ def run_training(start: Path, dataset: Path, output: Path, *flags: str) -> None:
 
 
 @pytest.fixture
+def make_trainer(genre_dataset, short_start, tmp_path):
+    """A GenreTrainer on the genre dataset, with its model ready to evaluate, from some settings."""
+    import torch
+
+    from genreast.audiofolder import label_names, load_splits
+    from genreast.batches import ClipDataset
+    from genreast.fine_tune import start_model
+    from genreast.model import feature_extractor
+    from genreast.recipe import TrainArguments
+    from genreast.training import GenreTrainer
+
+    splits = load_splits(genre_dataset)
+    clips = [ClipDataset(splits[name]) for name in ("train", "validation")]
+
+    def make(**settings) -> GenreTrainer:
+        args = TrainArguments(
+            output_dir=str(tmp_path),
+            model_name_or_path=str(short_start),
+            report_to=["none"],
+            bf16=False,
+            **settings,
+        )
+        torch.manual_seed(0)
+        model, _ = start_model(args, label_names(splits), 1.5)
+        extractor = feature_extractor(model.config, -6.0, 4.0)
+        return GenreTrainer(model.eval(), args, *clips, extractor)
+
+    return make
+
+
+@pytest.fixture
 def evaluate_model(monkeypatch, capsys):
     """Run the script in this process: its exit status, standard output and standard error."""
     import evaluate_model

@@ -9,12 +9,8 @@ import torch
 from conftest import run_training
 from safetensors.torch import load_file
 
-from genreast.audiofolder import label_names, load_splits
-from genreast.batches import ClipDataset, collate
-from genreast.fine_tune import start_model
-from genreast.model import feature_extractor
+from genreast.batches import collate
 from genreast.recipe import TrainArguments
-from genreast.training import GenreTrainer
 
 PLAIN = ["--mixup_alpha", "0", "--mask_time_frames", "0", "--mask_mel_bins", "0"]
 PLAIN += ["--time_roll", "false", "--gain_db", "0", "--label_smoothing_factor", "0"]
@@ -77,30 +73,16 @@ def test_each_setting_of_the_loss_reaches_it(loss, setting, one, other, trained)
     assert difference.abs().max() > 1e-4
 
 
-def test_processes_steps_and_parts_of_a_step_draw_each_their_own(
-    genre_dataset, short_start, tmp_path, monkeypatch
-):
-    splits = load_splits(genre_dataset)
-    clips, validation = (ClipDataset(splits[name]) for name in ("train", "validation"))
-    batch = collate([clips[index] for index in range(4)])
-
+def test_processes_steps_and_parts_of_a_step_draw_each_their_own(make_trainer, monkeypatch):
     def losses(process: int) -> list[float]:
         """Of one batch, three times over: twice in the first step, and in the second."""
         monkeypatch.setattr(TrainArguments, "process_index", property(lambda self: process))
-        args = TrainArguments(
-            output_dir=str(tmp_path),
-            model_name_or_path=str(short_start),
-            report_to=["none"],
-            bf16=False,
-        )
-        torch.manual_seed(0)
-        model, _ = start_model(args, label_names(splits), 1.5)
-        extractor = feature_extractor(model.config, -6.0, 4.0)
-        trainer = GenreTrainer(model.eval(), args, clips, validation, extractor)
+        trainer = make_trainer()
+        batch = collate([trainer.train_clips[index] for index in range(4)])
         found = []
         for step in (0, 0, 1):
             trainer.state.global_step = step
-            found.append(trainer.compute_loss(model, batch).item())
+            found.append(trainer.compute_loss(trainer.model, batch).item())
         return found
 
     found = [*losses(0), *losses(1)]

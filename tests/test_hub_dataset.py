@@ -17,7 +17,8 @@ from huggingface_hub import HfApi, constants
 from genreast import clip_files, hub_dataset
 from genreast.errors import UserError
 from genreast.hub import Destination, publish
-from genreast.staging import files_in, scan
+from genreast.privacy import scan
+from genreast.staging import files_in
 
 # Loads a dataset in a fresh process and saves it for comparing.
 LOAD = """

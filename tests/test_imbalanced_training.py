@@ -10,12 +10,7 @@ from conftest import run_training
 from datasets import Dataset, Features, Value
 
 from genreast.assembly import METADATA_FILE
-from genreast.audiofolder import clip_columns, label_names, load_splits
-from genreast.batches import ClipDataset
-from genreast.fine_tune import start_model
-from genreast.model import feature_extractor
-from genreast.recipe import TrainArguments
-from genreast.training import GenreTrainer
+from genreast.audiofolder import clip_columns
 
 REMEDIES = {
     "nothing": [],
@@ -64,23 +59,14 @@ def pretrained(genre_dataset, short_start, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("exponent", "count_by"), [(0, "clip"), (1, "clip"), (0, "song"), (0.5, "song")]
 )
-def test_the_loss_is_told_what_sampling_draws(
-    genre_dataset, short_start, tmp_path, exponent, count_by
-):
-    args = TrainArguments(
-        model_name_or_path=str(short_start),
-        output_dir=str(tmp_path),
+def test_the_loss_is_told_what_sampling_draws(make_trainer, exponent, count_by):
+    trainer = make_trainer(
         loss="logit_adjusted",
         class_weights="inverse",
         sampling_exponent=exponent,
         count_by=count_by,
-        report_to=["none"],
     )
-    splits = load_splits(genre_dataset)
-    clips, validation = (ClipDataset(splits[name]) for name in ("train", "validation"))
-    model, _ = start_model(args, label_names(splits), 1.5)
-    extractor = feature_extractor(model.config, -6.0, 4.0)
-    trainer = GenreTrainer(model, args, clips, validation, extractor)
+    clips = trainer.train_clips
     drawn = np.bincount([clips.labels[clip] for clip in trainer._get_train_sampler()])
     assert np.abs(trainer.loss.shares.cpu().numpy() * len(clips) - drawn).max() <= 1
     mean_weight = trainer.loss.weights.cpu().numpy() @ drawn / len(clips)

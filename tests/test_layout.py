@@ -15,7 +15,7 @@ ROOMS = """
     last_layer optimizer training probe memory progress run_folder model_folder fine_tune launch
     precision windows packed inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
-    licenses staging model_card score_check onnx_export hub_errors hub hub_dataset hub_space
+    licenses staging privacy model_card score_check onnx_export hub_errors hub hub_dataset hub_space
     publishing
 """
 ORDER = ROOMS.split()

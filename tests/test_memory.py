@@ -9,14 +9,11 @@ import torch
 from conftest import ROOT
 
 from genreast import last_layer
-from genreast.audiofolder import label_names, load_splits
 from genreast.augment import patchout
-from genreast.batches import ClipDataset, collate
-from genreast.fine_tune import start_model
+from genreast.batches import collate
 from genreast.memory import saved_bytes, training_memory
-from genreast.model import feature_extractor, freeze_body, from_scratch
+from genreast.model import freeze_body, from_scratch
 from genreast.recipe import TrainArguments
-from genreast.training import GenreTrainer
 
 BATCH = 2
 
@@ -70,31 +67,19 @@ def test_a_frozen_body_keeps_nothing(tmp_path):
 
 
 def test_evaluation_hears_no_more_windows_at_once_than_it_has_clips_a_batch(
-    genre_dataset, short_start, tmp_path
+    make_trainer,
 ):
-    splits = load_splits(genre_dataset)
-    clips, validation = (ClipDataset(splits[name]) for name in ("train", "validation"))
     sounds = [torch.randn(samples, generator=torch.manual_seed(0)) for samples in (90_000, 16_000)]
     batch = collate([{"waveform": each, "label": 0, "index": 0} for each in sounds])
     found = {}
     for size in (2, 16):
-        args = TrainArguments(
-            output_dir=str(tmp_path),
-            model_name_or_path=str(short_start),
-            per_device_eval_batch_size=size,
-            report_to=["none"],
-            bf16=False,
-        )
-        torch.manual_seed(0)
-        model, _ = start_model(args, label_names(splits), 1.5)
-        extractor = feature_extractor(model.config, -6.0, 4.0)
-        trainer = GenreTrainer(model.eval(), args, clips, validation, extractor)
+        trainer = make_trainer(per_device_eval_batch_size=size)
         heard = []
-        model.register_forward_pre_hook(
+        trainer.model.register_forward_pre_hook(
             lambda _, words, named, heard=heard: heard.append(len(named["input_values"])),
             with_kwargs=True,
         )
-        found[size] = trainer.prediction_step(model, batch, False)[1], heard
+        found[size] = trainer.prediction_step(trainer.model, batch, False)[1], heard
     (logits, heard), (expected, at_once) = found.values()
     assert heard == [2, 2, 1] and at_once == [5]
     torch.testing.assert_close(logits, expected)

@@ -16,9 +16,10 @@ from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import publish
 from genreast.model_card import read_facts
+from genreast.privacy import scan
 from genreast.publishing import pack
 from genreast.score_check import known_clips
-from genreast.staging import files_in, scan, stage_model
+from genreast.staging import files_in, stage_model
 
 ROOT = Path(__file__).resolve().parent.parent
 for package in onnx_export.PACKAGES:

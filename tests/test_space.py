@@ -26,8 +26,9 @@ from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import publish
 from genreast.inference import GenreClassifier
+from genreast.privacy import scan
 from genreast.publishing import pack
-from genreast.staging import files_in, scan
+from genreast.staging import files_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE_DIR = ROOT / "examples" / "space"

@@ -15,11 +15,11 @@ from trained_model import make_evaluation, make_model_dir
 
 from genreast import hub_dataset
 from genreast.errors import UserError
+from genreast.privacy import scan
 from genreast.staging import (
     check_model_dir,
     files_in,
     read_evaluation,
-    scan,
     stage_model,
     without_paths,
 )
