@@ -164,15 +164,20 @@ def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Pat
     aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=place.parent))
     try:
         fill(aside)
-        # The folder itself stays: the user may stand in it.
+        # The folder itself stays: the user may stand in it. The page, which tells that it was made
+        # here, goes last and comes first, so that a stop in between is mended by staging again.
         place.mkdir(exist_ok=True)
-        for entry in place.iterdir():
+        for entry in sorted(place.iterdir(), key=_is_page):
             remove = shutil.rmtree if entry.is_dir() and not entry.is_symlink() else Path.unlink
             remove(entry)
-        for entry in aside.iterdir():
+        for entry in sorted(aside.iterdir(), key=_is_page, reverse=True):
             shutil.move(entry, place / entry.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_page(path: Path) -> bool:
+    return path.name == "README.md"
 
 
 def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:

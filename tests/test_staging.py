@@ -149,6 +149,27 @@ def test_the_folder_that_one_stands_in_and_a_link_to_one_are_filled(trained, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link"]
 
 
+@pytest.mark.parametrize("moves", range(4))
+def test_a_staging_that_was_stopped_is_mended_by_the_next(trained, tmp_path, monkeypatch, moves):
+    folder = tmp_path / "staged"
+    stage_model(trained, None, folder, page)
+    whole = files_in(folder)
+    move, done = shutil.move, []
+
+    def stopping(*places):
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(move(*places))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            stage_model(trained, None, folder, page)
+    stage_model(trained, None, folder, page)
+    assert files_in(folder) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["staged"]
+
+
 def test_a_folder_of_other_things_is_left_alone(trained, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.md").write_text("words")
