@@ -40,6 +40,8 @@ def test_ctrl_c_is_one_word(what_sleeps):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A job started in the background hands down that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGINT)
