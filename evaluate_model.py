@@ -31,6 +31,8 @@ def main() -> int:
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    for remark in classifier.remarks:
+        print(remark, file=sys.stderr)
     splits = as_trained(dataset, args.model)
     split = evaluation.choose_split(splits, args.split, args.dataset)
 

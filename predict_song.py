@@ -34,6 +34,8 @@ def main() -> int:
             raise UserError(f"'{output}' is a folder; name a file in it")
         check_writable(output.parent)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    for remark in classifier.remarks:
+        print(remark, file=sys.stderr)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode

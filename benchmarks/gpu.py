@@ -4,7 +4,8 @@
     python -m benchmarks.gpu --device cpu --size tiny --quick
 
 Needs only torch, transformers and accelerate. Waveforms are made, and travel from pinned memory to
-the device in every step; features are made on the device; bfloat16 autocast over float32 weights.
+the device in every step; features are made on the device; bfloat16 autocast over float32 weights,
+or float32 alone on a device that only imitates bfloat16.
 Writes benchmarks/results/gpu.json.
 """
 
@@ -34,6 +35,7 @@ from genreast import last_layer
 from genreast.augment import kept_tokens, spec_augment
 from genreast.features import LogMel
 from genreast.model import from_scratch
+from genreast.precision import multiplies_bfloat16
 
 CLASSES = 15
 SAMPLES = 160_000  # 10 s at 16 kHz
@@ -64,8 +66,10 @@ def main() -> None:
 
 def measure(device: torch.device, size: str, quick: bool = False) -> dict:
     """The matrix rate, then every setting's rate and its share of it, then the recipe's."""
-    limit = matrix_rate(device, torch.bfloat16)
-    print(f"matrix rate in bfloat16: {limit / 1e12:.2f} TFLOP/s", file=sys.stderr)
+    precision = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    rates = {kind: matrix_rate(device, kind) for kind in {precision, torch.float32}}
+    limit = rates[precision]
+    print(f"matrix rate in {name_of(precision)}: {limit / 1e12:.2f} TFLOP/s", file=sys.stderr)
     steps = 2 if quick else 20
     small = 1 if quick else 32
 
@@ -105,10 +109,8 @@ def measure(device: torch.device, size: str, quick: bool = False) -> dict:
         "device": device.type,
         "size": size,
         "clip_seconds": SAMPLES / 16_000,
-        "matrix_gigaflops": {
-            "bfloat16": rounded(limit / 1e9),
-            "float32": rounded(matrix_rate(device, torch.float32) / 1e9),
-        },
+        "precision": name_of(precision),
+        "matrix_gigaflops": {name_of(kind): rounded(rate / 1e9) for kind, rate in rates.items()},
         "parameters": sum(p.numel() for p in from_scratch(size).parameters()),
         "settings": rows,
         "best": {share: row["share_of_the_matrix_rate"] for share, row in best.items()},
@@ -116,6 +118,10 @@ def measure(device: torch.device, size: str, quick: bool = False) -> dict:
         "gain_of_half": rounded(rates["0.5"] / rates["0"]),
         "recipe": recipe(size, device, 2 if quick else 10, 1 if quick else 8),
     }
+
+
+def name_of(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
 
 
 def batch_sizes(smallest: int, quick: bool) -> list[int]:
@@ -148,6 +154,7 @@ class Step:
         torch.manual_seed(0)
         torch._dynamo.reset()
         self.device, self.setting = device, setting
+        self.bfloat16 = multiplies_bfloat16(device)
         model = from_scratch(size, attn_implementation=setting.attention)
         model.classifier.dense = nn.Linear(model.config.hidden_size, CLASSES)
         self.config = model.config
@@ -185,7 +192,7 @@ class Step:
             features = spec_augment(features, frames, 96, 24, self.generator)
             if self.kept is not None:
                 self.kept.copy_(self._draw(), non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.forward(input_values=features).logits
         loss = nn.functional.cross_entropy(logits.float(), self.labels)
         loss.backward()

@@ -32,9 +32,10 @@ from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
+from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
-from genreast.recipe import TrainArguments
+from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
 from genreast.run_folder import (
     ResumeSettings,
     checkpoint_to_resume,
@@ -69,7 +70,8 @@ def fine_tune(args: TrainArguments) -> None:
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         if trainer.is_world_process_zero():
-            print("\n".join([*notes, summary(trainer)]), file=sys.stderr)
+            notes += [summary(trainer), *remarks(args.bf16, args.device)]
+            print("\n".join(notes), file=sys.stderr)
         checkpoint = checkpoint_to_resume(args, model.config, about_dataset)
         result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
@@ -126,7 +128,7 @@ def quiet_libraries() -> None:
 
 def use_all_cores(args: TrainArguments) -> None:
     """On a CPU, share its cores among the processes: `accelerate launch` leaves each one thread."""
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    launched = LAUNCHED_PRECISION in os.environ
     if launched and args.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS") == "1":
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))

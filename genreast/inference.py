@@ -24,7 +24,7 @@ from genreast.audio import (
 )
 from genreast.errors import UserError
 from genreast.features import LogMel, pad_batch
-from genreast.precision import choose, is_large
+from genreast.precision import choose, is_large, remarks
 from genreast.windows import Cut, SongAudio, Source, read_songs
 
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
@@ -78,6 +78,7 @@ class GenreClassifier:
         self.device = torch.device(device or best_device())
         self.model = model.to(self.device).eval()
         self.dtype = choose(precision, model, self.device)
+        self.remarks = remarks(self.dtype == torch.bfloat16, self.device)
         self.log_mel = LogMel.from_extractor(extractor, exact=precision != "auto").eval()
         large, on_cpu = is_large(model), self.device.type == "cpu"
         # Threads that share a matrix product wait for each other, and for ever where the decoder

@@ -19,7 +19,7 @@ def choose(precision: str, model: nn.Module, device: torch.device) -> torch.dtyp
         raise UserError(f"--precision is '{precision}'; expected one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return getattr(torch, precision)
-    gains = _parameters(model) >= LEAST_PARAMETERS and _multiplies_bfloat16(device)
+    gains = _parameters(model) >= LEAST_PARAMETERS and multiplies_bfloat16(device)
     return torch.bfloat16 if gains else torch.float32
 
 
@@ -28,11 +28,7 @@ def is_large(model: nn.Module) -> bool:
     return _parameters(model) >= LARGE
 
 
-def _parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for it, and does not merely imitate it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
@@ -40,3 +36,14 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
         able = torch.cpu.get_capabilities()
         return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
     return False
+
+
+def remarks(bfloat16: bool, device: torch.device) -> list[str]:
+    """What to tell whoever asked for bfloat16 on a CPU without it."""
+    if not bfloat16 or device.type != "cpu" or multiplies_bfloat16(device):
+        return []
+    return ["this CPU only imitates bfloat16, many times slower than float32"]
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -4,6 +4,7 @@
 """
 
 import math
+import os
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from transformers.integrations.integration_utils import (
 from transformers.utils import is_flash_attn_2_available
 
 from genreast.config import Faults, option
+from genreast.errors import UserError
+from genreast.precision import multiplies_bfloat16
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = ("tiny", "small", "base")
@@ -28,6 +31,7 @@ REFUSED = {  # options of the Trainer that do harm or fail here, and why
     "deepspeed": "shard with configs/accelerate/fsdp.yaml",
     "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
 }
+LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
 LOWER = ("log_loss", "ece")  # the lower, the better
 SCORES = (
     *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
@@ -169,11 +173,25 @@ class TrainArguments(TrainingArguments):
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
         # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if self.bf16 is None:
-            self.bf16 = not self.fp16 and device_has_bf16(self.use_cpu)
+        self._choose_precision()
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
         super().__post_init__()
+        # The Trainer would take the launcher's, and run otherwise than is told and recorded.
+        self.mixed_precision = "fp16" if self.fp16 else "bf16" if self.bf16 else "no"
+
+    def _choose_precision(self) -> None:
+        """A flag's, else the launcher's, else bfloat16 where the device has it."""
+        launched = os.environ.get(LAUNCHED_PRECISION, "no")
+        if launched not in ("no", "fp16", "bf16"):
+            raise UserError(
+                f"accelerate's mixed_precision is '{launched}'; expected no, fp16 or bf16"
+            )
+        if self.bf16 is None:
+            device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator().type
+            self.fp16 = self.fp16 or launched == "fp16"
+            able = launched == "bf16" or multiplies_bfloat16(torch.device(device))
+            self.bf16 = able and not self.fp16
 
     def _check(self) -> None:
         faults = Faults()
@@ -330,12 +348,3 @@ class TrainArguments(TrainingArguments):
             f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
             f"set --greater_is_better {str(not lower).lower()}",
         )
-
-
-def device_has_bf16(use_cpu: bool = False) -> bool:
-    """Whether the device that training will run on computes in bfloat16 natively."""
-    if torch.cuda.is_available() and not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if torch.backends.mps.is_available() and not use_cpu:
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

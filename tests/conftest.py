@@ -204,8 +204,7 @@ def make_trainer(genre_dataset, short_start, tmp_path):
             output_dir=str(tmp_path),
             model_name_or_path=str(short_start),
             report_to=["none"],
-            bf16=False,
-            **settings,
+            **{"bf16": False} | settings,
         )
         torch.manual_seed(0)
         model, _ = start_model(args, label_names(splits), 1.5)

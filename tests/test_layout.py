@@ -8,12 +8,12 @@ from conftest import ROOT
 
 # Each module imports only from those before it.
 ROOMS = """
-    errors allocator audio features config arguments pages
+    errors allocator audio features precision config arguments pages
     songs splits tags cuts fingerprint clips song_table audiofolder workers work_folder
     duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe metrics attention
     last_layer optimizer training probe memory progress run_folder model_folder fine_tune launch
-    precision windows packed inference answers
+    windows packed inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging privacy model_card score_check onnx_export hub_errors hub hub_dataset hub_space
     publishing

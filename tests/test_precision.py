@@ -1,0 +1,53 @@
+"""What runs is the number format that is told and recorded, whoever asked for it."""
+
+import pytest
+import torch
+
+from genreast.errors import UserError
+from genreast.inference import GenreClassifier
+from genreast.progress import summary
+from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
+
+ABLE = {"avx512_bf16": True}
+
+
+@pytest.mark.parametrize(
+    ("launched", "able", "flags", "expected"),
+    [
+        (None, {}, {}, "float32"),
+        (None, ABLE, {}, "bfloat16"),
+        ("no", ABLE, {}, "bfloat16"),  # what accelerate launch passes on where nobody asked
+        ("bf16", {}, {}, "bfloat16"),
+        ("bf16", ABLE, {"bf16": False}, "float32"),
+        ("fp16", ABLE, {}, "float16"),
+        ("fp16", ABLE, {"bf16": True}, "bfloat16"),
+        ("bf16", ABLE, {"fp16": True}, "float16"),
+    ],
+)
+def test_training_runs_in_the_precision_it_tells(
+    make_trainer, monkeypatch, launched, able, flags, expected
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    if launched:
+        monkeypatch.setenv(LAUNCHED_PRECISION, launched)
+    trainer = make_trainer(**({"bf16": None} | flags))
+    assert f", {expected}, 1 process" in summary(trainer)
+    kinds = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
+    assert kinds[trainer.accelerator.mixed_precision] == expected
+    assert trainer.args.bf16 == (expected == "bfloat16")
+
+
+def test_a_precision_no_model_trains_in_is_refused(monkeypatch):
+    monkeypatch.setenv(LAUNCHED_PRECISION, "fp8")
+    with pytest.raises(UserError, match="mixed_precision is 'fp8'; expected no, fp16 or bf16"):
+        TrainArguments()
+
+
+@pytest.mark.parametrize(
+    ("precision", "able", "told"),
+    [("bfloat16", {}, 1), ("bfloat16", ABLE, 0), ("float32", {}, 0), ("auto", {}, 0)],
+)
+def test_a_cpu_that_imitates_bfloat16_is_told_of(tiny_model, monkeypatch, precision, able, told):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    remarks = GenreClassifier.from_pretrained(tiny_model, "cpu", precision).remarks
+    assert len(remarks) == told and all("imitates bfloat16" in remark for remark in remarks)
