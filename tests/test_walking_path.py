@@ -18,7 +18,7 @@ GENRES += ["samba", "tr808_edm", "trap"]
 
 def script(name: str, *words, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / name), *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     result = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
     assert result.returncode == 0, f"{name}: {result.stderr[-3000:]}"
     return result
