@@ -2,10 +2,11 @@
 
 An inverted index over landmark keys gives candidates, words verify them. Each entry is paired with
 its next few neighbours in the index alone, and only where the two songs would start within 2.6 s of
-each other, so work and memory are bounded by a fixed number of pairs a song, and sorting them.
+each other, so work is bounded by a fixed number of pairs a song, and sorting them. Memory is that
+of the index, 8 bytes an entry, and of the pairs of a part of the songs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,13 @@ MOST_BIT_ERRORS = 0.35  # the threshold of Haitsma and Kalker 2002
 LEAST_FRAMES = 25  # audible frames (1 s) that must be there to compare
 LEAST_OVERLAP = 0.6  # of the audible frames of the shorter recording
 SLACK = 3  # frames around the voted offset
-ENTRIES_AT_ONCE = 5_000_000  # of the index; their pairs take about 1 GB
+# An entry of the index is one number, so that sorting them is all it takes to make it: the key
+# (24 bits), the frame and the song.
+FRAME_BITS = 12  # of 3,000 frames at most: a difference of frames cannot reach the key
+SONG_BITS = 28
+OFFSET_BITS = 8
+ENTRIES_AT_ONCE = 500_000  # of the index; their pairs take up to 60 MB
+MOST_PARTS = 16  # of a larger library, for each part goes through the whole index
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Match:
     bit_errors: float
 
 
-def near_copies(fingerprints: list[Fingerprint]) -> list[Match]:
+def near_copies(fingerprints: Sequence[Fingerprint]) -> list[Match]:
     """Pairs of recordings that sound the same, up to encoding, level, channel, offset and end."""
     matches = []
     for first, second, offset in candidates(fingerprints):
@@ -41,32 +48,23 @@ def near_copies(fingerprints: list[Fingerprint]) -> list[Match]:
     return matches
 
 
-def candidates(fingerprints: list[Fingerprint]) -> Iterable[tuple[int, int, int]]:
-    """(first, second, offset in frames) of the pairs whose landmarks agree on an offset."""
-    if not fingerprints:
-        return []
-    lengths = [len(print_.keys) for print_ in fingerprints]
-    songs = np.repeat(np.arange(len(fingerprints), dtype=np.int32), lengths)
-    keys = np.concatenate([print_.keys for print_ in fingerprints])
-    frames = np.concatenate([print_.frames for print_ in fingerprints]).astype(np.int32)
-    order = np.lexsort((songs, frames, keys))
-    songs, keys, frames = songs[order], keys[order], frames[order]
-    found = []
-    # The pairs of some songs at a time, so that memory is that of the index alone.
-    at_once = max(1, len(fingerprints) * ENTRIES_AT_ONCE // max(1, len(keys)))
-    for low in range(0, len(fingerprints), at_once):
-        pairs, offsets = [], []
-        for step in range(1, NEIGHBOURS + 1):
-            one, other, offset = songs[:-step], songs[step:], frames[step:] - frames[:-step]
-            first = np.minimum(one, other)
-            near = (keys[step:] == keys[:-step]) & (offset <= MOST_OFFSET) & (one != other)
-            near &= (first >= low) & (first < low + at_once)
-            one, other, offset = one[near], other[near], offset[near]
-            offsets.append(np.where(one < other, offset, -offset))
-            first = first[near].astype(np.int64)
-            pairs.append(first * len(fingerprints) + np.maximum(one, other))
-        found += _voted(np.concatenate(pairs), np.concatenate(offsets), len(fingerprints))
-    return found
+def candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, int]]:
+    """(first, second, offset in frames) of the pairs whose landmarks agree on an offset, in order.
+
+    Goes through the fingerprints once, and holds none of them.
+    """
+    index = _index(fingerprints)
+    songs = len(fingerprints)
+    # The pairs of some songs at a time, so that memory is hardly more than that of the index.
+    entries = max(ENTRIES_AT_ONCE, len(index) // MOST_PARTS)
+    at_once = max(1, songs * entries // max(1, len(index)))
+    for low in range(0, songs, at_once):
+        votes = [
+            _votes(index[start : start + ENTRIES_AT_ONCE + NEIGHBOURS], low, low + at_once, songs)
+            for start in range(0, len(index), ENTRIES_AT_ONCE)
+        ]
+        for pair, offset in _voted(np.concatenate(votes)):
+            yield *divmod(pair, songs), offset
 
 
 def bit_errors(first: Fingerprint, second: Fingerprint, offset: int) -> float:
@@ -105,15 +103,53 @@ def connected(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     return [find(item) for item in range(size)]
 
 
-def _voted(pairs: np.ndarray, offsets: np.ndarray, songs: int) -> list[tuple[int, int, int]]:
-    """The pairs with enough votes for one offset, each with its most voted one."""
+def _index(fingerprints: Sequence[Fingerprint]) -> np.ndarray:
+    """All landmarks in the order of their keys, then frames, then songs; (entries,) uint64."""
+    parts = [np.zeros(0, np.uint64)]
+    for song, print_ in enumerate(fingerprints):
+        keys, frames = print_.keys.astype(np.uint64), print_.frames.astype(np.uint64)
+        parts.append((keys << FRAME_BITS | frames) << SONG_BITS | np.uint64(song))
+    index = np.concatenate(parts)
+    index.sort()
+    return index
+
+
+def _votes(index: np.ndarray, low: int, high: int, songs: int) -> np.ndarray:
+    """Offsets between each entry and its next neighbours, where the first of the two songs is one
+    of `low` to `high`; the pair of songs and the offset from -64 on in one number, int64.
+
+    The last few entries are neighbours of those before them, and have their own turn elsewhere.
+    """
+    found = []
+    song = (index & (2**SONG_BITS - 1)).astype(np.int32)
+    for step in range(1, NEIGHBOURS + 1):
+        count = max(0, min(len(index) - step, ENTRIES_AT_ONCE))
+        first = np.minimum(song[:count], song[step : step + count])
+        one = np.flatnonzero((first >= low) & (first < high))
+        # Places are key and frame: entries so near to each other have the same key.
+        offset = ((index[one + step] >> SONG_BITS) - (index[one] >> SONG_BITS)).astype(np.int64)
+        near = (offset <= MOST_OFFSET) & (song[one] != song[one + step])
+        one, offset = one[near], offset[near]
+        first, second = song[one].astype(np.int64), song[one + step].astype(np.int64)
+        offset = np.where(first < second, offset, -offset) + MOST_OFFSET
+        pair = np.minimum(first, second) * songs + np.maximum(first, second)
+        found.append(pair << OFFSET_BITS | offset)
+    return np.concatenate(found)
+
+
+def _voted(votes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The pairs with enough votes for one offset, in order, each with its most voted one."""
+    votes.sort()
+    pairs, offsets = votes >> OFFSET_BITS, votes & (2**OFFSET_BITS - 1)
     best: dict[int, tuple[int, int]] = {}
     # Two overlapping rows of bins four frames wide: no true offset is cut in half by both.
     for half in (0, 2):
-        bins = (offsets + MOST_OFFSET + half) // 4
-        found, counts = np.unique(pairs * MOST_OFFSET + bins, return_counts=True)
+        bins = pairs << OFFSET_BITS | (offsets + half) // 4
+        starts = np.flatnonzero(np.diff(bins, prepend=-1))
+        counts = np.diff(starts, append=len(bins))
         enough = counts >= LEAST_VOTES
-        for vote, count in zip(found[enough].tolist(), counts[enough].tolist(), strict=True):
-            pair, bin_ = divmod(vote, MOST_OFFSET)
+        for start, count in zip(starts[enough].tolist(), counts[enough].tolist(), strict=True):
+            pair, bin_ = int(pairs[start]), int(offsets[start] + half) // 4
             best[pair] = max(best.get(pair, (0, 0)), (count, 4 * bin_ - MOST_OFFSET - half + 2))
-    return [(*divmod(pair, songs), offset) for pair, (_, offset) in sorted(best.items())]
+    for pair in sorted(best):
+        yield pair, best[pair][1]

@@ -8,6 +8,7 @@ candidate is the same recording. Chromaprint was tried first: it hears pitch cla
 percussion and short sounds strangers came as near to each other as copies do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,19 @@ class Fingerprint:
         """Read what `save` wrote. Pickled content is refused."""
         with open(path, "rb") as file:
             return cls(*(np.load(file, allow_pickle=False) for _ in range(4)))
+
+
+@dataclass(frozen=True)
+class SavedFingerprints(Sequence):
+    """Fingerprints on disk, each read when it is asked for: a large library's fill the memory."""
+
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> Fingerprint:
+        return Fingerprint.load(self.paths[place])
 
 
 def fingerprint(samples: np.ndarray) -> Fingerprint:

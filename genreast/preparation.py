@@ -16,7 +16,7 @@ from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.errors import UserError
-from genreast.fingerprint import Fingerprint
+from genreast.fingerprint import SavedFingerprints
 from genreast.groups import (
     group_key,
     joined_groups,
@@ -230,7 +230,7 @@ def _drop_equal(used: list[SongRow], earlier: dict[str, str]) -> list[SongRow]:
 
 def _link_near(used: list[SongRow], work: WorkFolder) -> list[tuple[int, int]]:
     """Pairs of songs (by place) that are one recording; each is told of its nearest copy."""
-    prints = [Fingerprint.load(work.clips / row.song_id / FINGERPRINT_FILE) for row in used]
+    prints = SavedFingerprints([work.clips / row.song_id / FINGERPRINT_FILE for row in used])
     matches = sorted(near_copies(prints), key=lambda match: match.bit_errors)
     for match in matches:
         for one, other in ((match.first, match.second), (match.second, match.first)):

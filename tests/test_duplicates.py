@@ -8,8 +8,17 @@ import soundfile
 from song_library import melody
 
 from genreast.audio import SAMPLING_RATE, load_audio
-from genreast.duplicates import SLACK, bit_errors, candidates, connected, near_copies
-from genreast.fingerprint import Fingerprint, fingerprint
+from genreast.duplicates import (
+    FRAME_BITS,
+    MOST_OFFSET,
+    SLACK,
+    SONG_BITS,
+    bit_errors,
+    candidates,
+    connected,
+    near_copies,
+)
+from genreast.fingerprint import SECONDS, Fingerprint, SavedFingerprints, fingerprint
 
 RATE = 44_100
 COPIES = {
@@ -98,6 +107,29 @@ def test_candidates_stay_few_in_a_large_library(monkeypatch):
     assert list(candidates(prints)) == found
 
 
+@pytest.mark.parametrize("entries", [1, 2, 3, 5, 97, 1000, 1197, 1198, 1199])
+def test_candidates_do_not_depend_on_the_parts_they_are_looked_for_in(monkeypatch, entries):
+    """Few keys, so that most entries have neighbours; 1,200 entries of 30 songs."""
+    random = np.random.default_rng(3)
+    frames = np.sort(random.integers(0, 300, (30, 40)), axis=1).astype(np.uint16)
+    keys = random.integers(0, 12, (30, 40)).astype(np.uint32)
+    nothing = np.zeros(0, np.uint32), np.zeros(0, bool)
+    prints = [Fingerprint(*nothing, *one) for one in zip(keys, frames, strict=True)]
+    monkeypatch.setattr("genreast.duplicates.LEAST_VOTES", 2)
+    whole = list(candidates(prints))
+    assert len(whole) > 20 and whole == sorted(whole)
+    monkeypatch.setattr("genreast.duplicates.ENTRIES_AT_ONCE", entries)
+    assert list(candidates(prints)) == whole
+
+
+def test_an_entry_of_the_index_has_room_for_the_longest_song():
+    noise = np.random.default_rng(4).standard_normal((SECONDS + 5) * SAMPLING_RATE) * 3000
+    longest = fingerprint(noise.astype(np.int16))
+    assert longest.frames.max() > 0.9 * len(longest.words)
+    assert longest.frames.max() + MOST_OFFSET < 2**FRAME_BITS
+    assert longest.keys.max() < 2 ** (64 - FRAME_BITS - SONG_BITS)
+
+
 @pytest.mark.parametrize(("offset", "errors"), [(30, 0.0), (-30, 0.0), (50, 1.0), (-50, 1.0)])
 def test_recordings_that_overlap_too_little_are_not_told_alike(offset, errors):
     """Of 100 frames, 70 or 50 are the same."""
@@ -124,7 +156,7 @@ def test_votes_for_an_offset_may_differ_by_a_frame(offset):
 
 def test_fingerprints_survive_the_disk(song, tmp_path):
     song[1].save(tmp_path / "print.npz")
-    loaded = Fingerprint.load(tmp_path / "print.npz")
+    loaded, _ = SavedFingerprints([tmp_path / "print.npz"] * 2)
     for name in ("words", "audible", "keys", "frames"):
         assert np.array_equal(getattr(loaded, name), getattr(song[1], name))
 
