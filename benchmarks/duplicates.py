@@ -8,13 +8,15 @@ songs, in ascending order.
 
 import argparse
 import resource
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import save
 from genreast.duplicates import near_copies
-from genreast.fingerprint import Fingerprint
+from genreast.fingerprint import Fingerprint, SavedFingerprints
 
 KEYS, FRAMES = 600, 1500  # of a song of a minute and more
 COPIES = 0.01  # of the songs
@@ -32,24 +34,32 @@ def main() -> None:
 
 def measure(count: int) -> dict:
     """Search `count` songs of which one in a hundred is a copy with a tenth of its bits wrong."""
-    random = np.random.default_rng(count)
-    prints = [song(random) for _ in range(count - int(count * COPIES))]
-    planted = count - len(prints)
-    prints += [copy(prints[number], random) for number in range(planted)]
-    start = time.process_time()
-    found = {(match.first, match.second) for match in near_copies(prints)}
-    seconds = time.process_time() - start
+    planted = int(count * COPIES)
+    with tempfile.TemporaryDirectory() as folder:
+        prints = SavedFingerprints([Path(folder) / f"{number}.npy" for number in range(count)])
+        save_songs(prints, planted, np.random.default_rng(count))
+        start = time.process_time()
+        found = {(match.first, match.second) for match in near_copies(prints)}
+        seconds = time.process_time() - start
     expected = {(number, count - planted + number) for number in range(planted)}
     return {
         "songs": count,
         "processor_seconds": round(seconds, 2),
         "milliseconds_a_song": round(1000 * seconds / count, 3),
-        # Of this process, so of the largest number of songs so far, fingerprints included.
+        # Of this process, so of the largest number of songs so far.
         "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 2),
         "copies": planted,
         "found": len(found & expected),
         "wrong": len(found - expected),
     }
+
+
+def save_songs(prints: SavedFingerprints, planted: int, random: np.random.Generator) -> None:
+    """Write a fingerprint to each path; the last ones are copies of the first."""
+    originals = len(prints) - planted
+    for number, path in enumerate(prints.paths):
+        new = number < originals
+        (song(random) if new else copy(prints[number - originals], random)).save(path)
 
 
 def song(random: np.random.Generator) -> Fingerprint:

@@ -45,7 +45,7 @@ def main() -> int:
 
 def full_steps() -> list[tuple]:
     """Each benchmark and its flags. A size's growth in songs is measured on short songs."""
-    growth = [("prepare", "--songs", n, "--seconds", 30, "--repeat", 1) for n in (50, 200, 800)]
+    growth = [("prepare", "--songs", n, "--seconds", 30, "--repeat", 1) for n in (50, 200, 1000)]
     return [
         ("features",),
         *real_music("prepare", "--raw", MUSIC, "--repeat", 3),

@@ -59,11 +59,7 @@ def candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, 
     entries = max(ENTRIES_AT_ONCE, len(index) // MOST_PARTS)
     at_once = max(1, songs * entries // max(1, len(index)))
     for low in range(0, songs, at_once):
-        votes = [
-            _votes(index[start : start + ENTRIES_AT_ONCE + NEIGHBOURS], low, low + at_once, songs)
-            for start in range(0, len(index), ENTRIES_AT_ONCE)
-        ]
-        for pair, offset in _voted(np.concatenate(votes)):
+        for pair, offset in _voted(_votes(index, low, low + at_once, songs)):
             yield *divmod(pair, songs), offset
 
 
@@ -115,6 +111,14 @@ def _index(fingerprints: Sequence[Fingerprint]) -> np.ndarray:
 
 
 def _votes(index: np.ndarray, low: int, high: int, songs: int) -> np.ndarray:
+    """What the whole index says of the pairs whose first song is one of `low` to `high`."""
+    starts = range(0, len(index), ENTRIES_AT_ONCE)
+    parts = [index[start : start + ENTRIES_AT_ONCE + NEIGHBOURS] for start in starts]
+    nothing = np.zeros(0, np.int64)
+    return np.concatenate([nothing, *(_votes_in(part, low, high, songs) for part in parts)])
+
+
+def _votes_in(index: np.ndarray, low: int, high: int, songs: int) -> np.ndarray:
     """Offsets between each entry and its next neighbours, where the first of the two songs is one
     of `low` to `high`; the pair of songs and the offset from -64 on in one number, int64.
 
@@ -140,16 +144,15 @@ def _votes(index: np.ndarray, low: int, high: int, songs: int) -> np.ndarray:
 def _voted(votes: np.ndarray) -> Iterator[tuple[int, int]]:
     """The pairs with enough votes for one offset, in order, each with its most voted one."""
     votes.sort()
-    pairs, offsets = votes >> OFFSET_BITS, votes & (2**OFFSET_BITS - 1)
     best: dict[int, tuple[int, int]] = {}
     # Two overlapping rows of bins four frames wide: no true offset is cut in half by both.
     for half in (0, 2):
-        bins = pairs << OFFSET_BITS | (offsets + half) // 4
-        starts = np.flatnonzero(np.diff(bins, prepend=-1))
+        bins = (votes + half) >> 2  # of pair and offset, still in one number
+        starts = np.flatnonzero(np.append(True, bins[1:] != bins[:-1]))
         counts = np.diff(starts, append=len(bins))
         enough = counts >= LEAST_VOTES
-        for start, count in zip(starts[enough].tolist(), counts[enough].tolist(), strict=True):
-            pair, bin_ = int(pairs[start]), int(offsets[start] + half) // 4
+        for both, count in zip(bins[starts[enough]].tolist(), counts[enough].tolist(), strict=True):
+            pair, bin_ = divmod(both, 2 ** (OFFSET_BITS - 2))
             best[pair] = max(best.get(pair, (0, 0)), (count, 4 * bin_ - MOST_OFFSET - half + 2))
     for pair in sorted(best):
         yield pair, best[pair][1]
