@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from benchmarks.made_songs import make_song
 from benchmarks.markdown import QUICK, RESULTS, read_results
 from benchmarks.measure import ROOT, commit, in_turns, paired_ratio, rounded, save, summary
 from genreast.audio import load_audio
@@ -40,18 +40,6 @@ def make_model(folder: Path, **shape) -> str:
     model.save_pretrained(folder)
     ASTFeatureExtractor().save_pretrained(folder)
     return str(folder)
-
-
-def make_song(path: Path, seconds: float, seed: int) -> str:
-    """Noise under a chain of tones, 44.1 kHz stereo, coded by FFmpeg as the suffix says."""
-    generator = np.random.default_rng(seed)
-    notes = np.repeat(generator.uniform(100, 2000, int(seconds * 4) + 1), 11_025)
-    tone = np.sin(np.cumsum(2 * np.pi * notes / 44_100))[: int(seconds * 44_100), None]
-    sound = 0.3 * tone + generator.normal(0, 0.05, (len(tone), 2))
-    command = ["ffmpeg", "-v", "error", "-y", "-f", "f32le", "-ar", "44100", "-ac", "2"]
-    command += ["-i", "pipe:0", *(["-b:a", "192k"] if path.suffix == ".mp3" else []), str(path)]
-    subprocess.run(command, input=sound.astype("<f4").tobytes(), check=True)
-    return str(path)
 
 
 def summaries(seconds: dict[str, list[float]]) -> dict[str, dict]:

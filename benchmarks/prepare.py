@@ -25,6 +25,7 @@ import psutil
 import soundfile
 
 from benchmarks.faults import ROOT
+from benchmarks.made_songs import make_song
 
 # benchmarks.measure is imported where it is used: the programs that are timed import this module,
 # and their memory must not count a torch that they do not need.
@@ -189,22 +190,12 @@ def decode(path: str) -> int:
 
 
 def make_long_songs(raw: Path, count: int, seconds: int = 180) -> Path:
-    """`count` stereo mp3s of `seconds` at 44.1 kHz, each different."""
-
-    def make(number: int) -> None:
-        path = raw / ("a", "b")[number % 2] / f"{number}.mp3"
+    """`count` stereo mp3s of `seconds` at 44.1 kHz in two genres, each different."""
+    paths = [raw / ("a", "b")[number % 2] / f"{number}.mp3" for number in range(count)]
+    for path in paths[:2]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sound = "+".join(
-            f"0.1*sin(2*PI*t*{220 + 37 * number + 55 * k}*(1+0.3*floor(mod(t*{2 + k / 3},4))))"
-            for k in range(3)
-        )
-        noise = f"0.05*(random({number})-0.5)"
-        source = f"aevalsrc='{sound}+{noise}|{sound}':s=44100:d={seconds}"
-        command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-b:a", "192k", path]
-        subprocess.run(command, check=True)
-
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(make, range(count)))
+        list(pool.map(lambda path: make_song(path, seconds, int(path.stem)), paths))
     return raw
 
 

@@ -10,6 +10,7 @@ percussion and short sounds strangers came as near to each other as copies do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +56,21 @@ class Fingerprint:
             return cls(*(np.load(file, allow_pickle=False) for _ in range(4)))
 
 
-@dataclass(frozen=True)
 class SavedFingerprints(Sequence):
-    """Fingerprints on disk, each read when it is asked for: a large library's fill the memory."""
+    """Fingerprints on disk, read when they are asked for: a large library's would fill the memory.
 
-    paths: list[Path]
+    The last thousand stay, which take 25 MB: a library of no more is read once.
+    """
+
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+        self._load = lru_cache(1000)(Fingerprint.load)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, place: int) -> Fingerprint:
-        return Fingerprint.load(self.paths[place])
+        return self._load(self.paths[place])
 
 
 def fingerprint(samples: np.ndarray) -> Fingerprint:
