@@ -25,7 +25,7 @@ SLACK = 3  # frames around the voted offset
 FRAME_BITS = 12  # of 3,000 frames at most: a difference of frames cannot reach the key
 SONG_BITS = 28
 OFFSET_BITS = 8
-ENTRIES_AT_ONCE = 500_000  # of the index; their pairs take up to 60 MB
+ENTRIES_AT_ONCE = 100_000  # of the index; their pairs take up to 12 MB
 MOST_PARTS = 16  # of a larger library, for each part goes through the whole index
 
 
