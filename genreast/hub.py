@@ -4,55 +4,22 @@ Everything runs through `huggingface_hub`, so HF_ENDPOINT, HF_TOKEN, the saved l
 as they do everywhere else. A commit is atomic: a repository never holds half a model.
 """
 
-import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import get_token
 
 from genreast.checkpoint import WEIGHTS_FILE
+from genreast.destination import Destination, differences, page_was_edited, pull_request_with
 from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
-from genreast.pages import is_sealed
-from genreast.staging import belongs, files_in
-
-RECENT_PULL_REQUESTS = 20  # looked through for one that already holds the same files
-BLANK_PAGES = (  # what the Hub itself puts below a new repository's metadata
-    "",
-    "Check out the configuration reference at"
-    " https://huggingface.co/docs/hub/spaces-config-reference",
-)
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where on the Hub a folder goes, and how."""
-
-    repo_id: str
-    repo_type: str = "model"
-    private: bool = False
-    revision: str = "main"
-    create_pr: bool = False
-    tag: str | None = None
-    message: str = "Publish with GenreAST"
-    edited_page: str | None = None  # "keep" or "replace" a README.md edited there; None refuses
-    owned: tuple[str, ...] = ()  # patterns of files that earlier runs made: deleted when not staged
-    # Of these, files by the flag that adds them: not deleted while the weights stay what they are.
-    flagged: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def place(self) -> dict[str, str]:
-        return {"repo_id": self.repo_id, "repo_type": self.repo_type}
+from genreast.staging import files_in
 
 
 @dataclass(frozen=True)
@@ -122,7 +89,7 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
 
     attempt.doing = "preparing the repository"
     parent, notes = _prepare_repository(api, destination, attempt)
-    if not attempt.created and _page_was_edited(api, destination, parent, local):
+    if not attempt.created and page_was_edited(api, destination, parent, local):
         if destination.edited_page is None:
             raise UserError(
                 f"README.md of {destination.repo_id} was edited on the Hub: --edited_page keep"
@@ -132,13 +99,13 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
         if destination.edited_page == "keep":
             del local["README.md"]
             notes.append("README.md stays as it was edited on the Hub")
-    changed, stale = _differences(api, destination, parent, local)
+    changed, stale = differences(api, destination, parent, local)
     _check_loss(destination, changed, stale)
     _check_tag(api, destination, parent, unchanged=not (changed or stale))
 
     commit, pull_request = parent, None
     if changed or stale:
-        found = _pull_request_with(api, destination, local) if destination.create_pr else None
+        found = pull_request_with(api, destination, local) if destination.create_pr else None
         if found:
             commit, pull_request = found
             changed = stale = []
@@ -153,7 +120,7 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
         with tempfile.TemporaryDirectory() as temporary:
             _read_back(api, destination, commit, local, Path(temporary))
             check(Path(temporary))
-    elif any(_differences(api, destination, commit, local)):
+    elif any(differences(api, destination, commit, local)):
         raise UserError("the Hub lists other files than were sent: run the command again.")
     if destination.tag:
         attempt.doing = f"setting the tag {destination.tag}"
@@ -162,8 +129,7 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
 
     if stale:
         notes.append(f"deleted there, for it was not staged this time: {', '.join(stale)}")
-    kind = "" if destination.repo_type == "model" else f"{destination.repo_type}s/"
-    url = pull_request or f"{api.endpoint}/{kind}{destination.repo_id}"
+    url = pull_request or f"{api.endpoint}/{destination.page}"
     return Publication(commit, url, bool(changed or stale), tuple(notes))
 
 
@@ -225,53 +191,6 @@ def _prepare_repository(
     except RevisionNotFoundError:
         patiently(lambda: api.create_branch(**place, branch=revision, exist_ok=True))
         return patiently(lambda: api.repo_info(**place, revision=revision)).sha, notes
-
-
-def _page_was_edited(
-    api: HfApi, destination: Destination, revision: str | None, local: dict[str, Path]
-) -> bool:
-    """Whether README.md on the Hub holds words that no run of this program wrote.
-
-    A pull request is looked through before it replaces anything, so there it does not matter.
-    """
-    if revision is None or destination.create_pr or "README.md" not in local:
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        call = {"filename": "README.md", "revision": revision, "local_dir": folder}
-        try:
-            path = patiently(lambda: api.hf_hub_download(**destination.place, **call))
-        except EntryNotFoundError:
-            return False
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    if text == local["README.md"].read_text(encoding="utf-8") or is_sealed(text):
-        return False
-    return RepoCard(text, ignore_metadata_errors=True).text.strip() not in BLANK_PAGES
-
-
-def _differences(
-    api: HfApi, destination: Destination, revision: str | None, local: dict[str, Path]
-) -> tuple[list[str], list[str]]:
-    """Names to upload and names to delete so that `revision` holds what `local` holds."""
-    if revision is None:
-        return list(local), []
-    tree = patiently(
-        lambda: list(api.list_repo_tree(**destination.place, revision=revision, recursive=True))
-    )
-    remote = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
-    changed = [name for name in local if not _same(remote.get(name), local[name])]
-    owned = (name for name in remote if belongs(name, destination.owned))
-    return changed, sorted(set(owned) - set(local))
-
-
-def _same(entry, path: Path) -> bool:
-    """Whether the Hub's entry of a file has this content: LFS by sha256, others by git's sha1."""
-    if entry is None or entry.size != path.stat().st_size:
-        return False
-    if entry.lfs:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry.lfs.sha256
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == entry.blob_id
 
 
 def _check_loss(destination: Destination, changed: list[str], stale: list[str]) -> None:
@@ -338,26 +257,12 @@ def _commit(api, destination, operations, parent, local, attempt) -> tuple[str, 
 def _landed(api, destination, parent, local) -> tuple[str, str | None] | None:
     """The commit that holds our files although its answer was lost, if there is one."""
     if destination.create_pr:
-        return _pull_request_with(api, destination, local)
+        return pull_request_with(api, destination, local)
     place = destination.place
     head = patiently(lambda: api.repo_info(**place, revision=destination.revision)).sha
-    if head == parent or any(_differences(api, destination, head, local)):
+    if head == parent or any(differences(api, destination, head, local)):
         return None
     return head, None
-
-
-def _pull_request_with(api, destination, local) -> tuple[str, str] | None:
-    """(commit, URL) of a recent pull request that holds exactly the files of `local`."""
-    place = destination.place
-    refs = patiently(lambda: api.list_repo_refs(**place, include_pull_requests=True))
-    newest_first = sorted(refs.pull_requests, key=lambda ref: -int(ref.ref.rsplit("/", 1)[1]))
-    for ref in newest_first[:RECENT_PULL_REQUESTS]:
-        if not any(_differences(api, destination, ref.target_commit, local)):
-            kind = "" if destination.repo_type == "model" else f"{destination.repo_type}s/"
-            number = ref.ref.rsplit("/", 1)[1]
-            page = f"{api.endpoint}/{kind}{destination.repo_id}/discussions/{number}"
-            return ref.target_commit, page
-    return None
 
 
 def _read_back(api, destination, commit, local, folder: Path) -> None:

@@ -9,7 +9,7 @@ from huggingface_hub import get_token, metadata_load
 
 from genreast import staging
 from genreast.arguments import PushArguments
-from genreast.hub import Destination
+from genreast.destination import Destination
 from genreast.licenses import check_license
 from genreast.model_card import read_facts, render
 from genreast.privacy import scan

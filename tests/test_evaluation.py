@@ -88,6 +88,19 @@ def test_the_files_of_an_evaluation_agree(evaluate_model, tiny_model, data, tmp_
     assert not list(out.glob("*.part"))
 
 
+def test_the_precision_is_recorded_and_told_of_where_it_is_slow(
+    evaluate_model, tiny_model, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    words = (tiny_model, "--dataset", data, "--no-calibrate", "--device", "cpu")
+    for precision in ("auto", "bfloat16"):
+        out = tmp_path / precision
+        status, _, told = evaluate_model(*words, "--precision", precision, "--output_dir", out)
+        used = json.loads((out / "metrics.json").read_text())["precision"]
+        assert status == 0 and used == {"auto": "float32"}.get(precision, precision)
+        assert ("only imitates bfloat16" in told) == (precision == "bfloat16")
+
+
 def test_an_evaluation_replaces_its_like_alone(evaluate_model, tiny_model, data, tmp_path):
     table = tmp_path / "data" / "songs.csv"
     shutil.copytree(data, table.parent)

@@ -16,8 +16,9 @@ from trained_model import GENRES, make_evaluation, make_model_dir
 
 from genreast.arguments import PushArguments
 from genreast.config import parse
+from genreast.destination import Destination
 from genreast.errors import UserError
-from genreast.hub import Destination, publish
+from genreast.hub import publish
 from genreast.pages import write_page
 from genreast.publishing import pack
 from genreast.staging import FLAGGED, OWNED, stage_model

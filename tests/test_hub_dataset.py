@@ -15,8 +15,9 @@ from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
 from genreast import clip_files, hub_dataset
+from genreast.destination import Destination
 from genreast.errors import UserError
-from genreast.hub import Destination, publish
+from genreast.hub import publish
 from genreast.privacy import scan
 from genreast.staging import files_in
 

@@ -10,8 +10,9 @@ import pytest
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
+from genreast.destination import Destination
 from genreast.errors import UserError
-from genreast.hub import Destination, publish
+from genreast.hub import publish
 from genreast.staging import OWNED, stage_model
 
 TOKEN = "hf_aliceSecretaliceSecretaliceSecret"

@@ -15,8 +15,8 @@ ROOMS = """
     last_layer optimizer training probe memory progress run_folder model_folder fine_tune launch
     windows packed inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
-    licenses staging privacy model_card score_check onnx_export hub_errors hub hub_dataset hub_space
-    publishing
+    licenses staging privacy model_card score_check onnx_export hub_errors destination hub
+    hub_dataset hub_space publishing
 """
 ORDER = ROOMS.split()
 

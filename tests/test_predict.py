@@ -91,6 +91,17 @@ def test_json_names_every_song_and_the_exit_status_says_one_failed(
         assert scores == pytest.approx(genres, abs=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_cpu_that_imitates_what_was_asked_for_is_told_of(
+    predict_song, tiny_model, song_files, monkeypatch, precision
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    words = (tiny_model, song_files["ten"], "--device", "cpu", "--precision", precision)
+    result = predict_song(*words)
+    assert result.returncode == 0 and "%" in result.stdout
+    assert ("only imitates bfloat16" in result.stderr) == (precision == "bfloat16")
+
+
 def test_csv_and_embeddings_hold_all_genres(
     predict_song, tiny_model, song_files, expected, tmp_path
 ):

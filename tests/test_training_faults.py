@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,62 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 import yaml
 from conftest import ROOT, run_training
 from datasets import Dataset
-from safetensors.torch import load_file
 
 from genreast import errors
 from genreast.errors import UserError, run
 from genreast.metrics import score
 from genreast.recipe import SCORES, TrainArguments
-from genreast.run_folder import step_of
 from genreast.training import GenreTrainer
-
-FOUR_EPOCHS = ["--num_train_epochs", "4"]
-ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, genre_dataset, short_start) -> Path:
-    """A run with its checkpoints."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    run_training(short_start, genre_dataset, folder, *FOUR_EPOCHS)
-    return folder
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of a few hundred kilobytes, and how to make it larger."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(options: str) -> int:
-        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        return subprocess.run(words, capture_output=True).returncode
-
-    if sys.platform != "linux" or os.geteuid() or mount(f"size={2 * ONE_CHECKPOINT}"):
-        pytest.skip("a small disk can be mounted by root on Linux alone")
-    yield place, lambda size: mount(f"remount,size={size}")
-    subprocess.run(["umount", str(place)], check=True)
-
-
-@pytest.mark.parametrize("checkpoints", [1.4, 2.1])  # ends within the optimizer, the weights
-def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(
-    small_disk, checkpoints, finished, genre_dataset, short_start
-):
-    disk, resize = small_disk
-    resize(round(checkpoints * ONE_CHECKPOINT))
-    data, output = (short_start, genre_dataset), disk / "run"
-    with pytest.raises(UserError, match="disk is full; make room, then go on"):
-        run_training(*data, output, *FOUR_EPOCHS)
-    resize("8m")
-    run_training(*data, output, *FOUR_EPOCHS, "--resume_from_checkpoint", "last")
-    expected, weights = (load_file(path / "model.safetensors") for path in (finished, output))
-    for name in expected:
-        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
-
 
 OUT_OF_MEMORY = """
 import resource, sys
@@ -125,35 +77,6 @@ def test_somebody_s_model_is_not_written_over(name, genre_dataset, short_start, 
     assert (tmp_path / "mine" / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("word", ["false", "no"])
-def test_not_to_resume_is_not_to_start_over(word, finished, genre_dataset, short_start, tmp_path):
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
-    (run / "train_metrics.json").unlink()
-    before = sorted(run.rglob("*"))
-    with pytest.raises(UserError, match="holds checkpoints of an unfinished run"):
-        run_training(short_start, genre_dataset, run, "--resume_from_checkpoint", word)
-    assert sorted(run.rglob("*")) == before
-
-
-def test_the_last_checkpoints_are_kept_beside_the_best(finished, tmp_path):
-    args = TrainArguments(output_dir=str(tmp_path), average_checkpoints=3)
-    assert args.save_total_limit == 4
-
-
-def test_a_best_checkpoint_that_is_gone_is_told(
-    finished, genre_dataset, short_start, tmp_path, capfd
-):
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
-    (run / "train_metrics.json").unlink()
-    last = max(run.glob("checkpoint-*"), key=step_of)
-    state = json.loads((last / "trainer_state.json").read_text())
-    state["best_model_checkpoint"] = str(tmp_path / "run" / "checkpoint-1")
-    (last / "trainer_state.json").write_text(json.dumps(state))
-    words = [*FOUR_EPOCHS, "--resume_from_checkpoint", "last"]
-    run_training(short_start, genre_dataset, run, *words)
-    assert "the best checkpoint so far, 'checkpoint-1'" in capfd.readouterr().err
-
-
 @pytest.fixture(scope="module")
 def without_jazz(genre_dataset, tmp_path_factory) -> Path:
     """The dataset with a genre that train has no clip of."""
@@ -189,148 +112,6 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         run(main)
     assert stop.value.code == 2 and "error: clip 'x.flac'" in capsys.readouterr().err
-
-
-def resume(checkpoint: Path, start: Path, dataset: Path, output: Path, *flags: str) -> str:
-    """The message that refuses to go on from a checkpoint."""
-    with pytest.raises(UserError) as caught:
-        run_training(start, dataset, output, "--resume_from_checkpoint", str(checkpoint), *flags)
-    return str(caught.value)
-
-
-def test_a_checkpoint_of_other_genres_is_refused(finished, genre_dataset, short_start, tmp_path):
-    other = shutil.copytree(genre_dataset, tmp_path / "data")
-    for table in other.glob("*/metadata.parquet"):
-        rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
-        names = {"rock": "polka", "jazz": "jazz", "disco": "disco"}
-        labels = [names[rows.features["label"].int2str(label)] for label in rows["label"]]
-        rows = rows.remove_columns("label").add_column("label", labels)
-        rows.class_encode_column("label").to_parquet(table)
-    message = resume(finished / "checkpoint-16", short_start, other, tmp_path / "run")
-    assert "genres: rock, jazz, disco; now: disco, jazz, polka" in message
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--from_scratch", "tiny"], "hidden_size: 32; now: 192"),
-        (["--time_stride", "10"], "time_stride: 16; now: 10"),
-        (["--freeze", "body"], "does not fit; resume with the settings it was made with"),
-        (["--optim", "adafactor"], "resume with --optim adamw_torch_fused"),
-    ],
-)
-def test_a_checkpoint_of_another_model_is_refused(
-    flags, words, finished, genre_dataset, short_start, tmp_path
-):
-    flags = [*flags, "--num_train_epochs", "8"]
-    checkpoint = finished / "checkpoint-16"
-    assert words in resume(checkpoint, short_start, genre_dataset, tmp_path / "run", *flags)
-
-
-def test_other_batches_than_the_checkpoints_are_told_of(
-    finished, genre_dataset, short_start, tmp_path, capsys
-):
-    checkpoint = str(finished / "checkpoint-16")
-    flags = ["--resume_from_checkpoint", checkpoint, "--num_train_epochs", "8"]
-    for batch_size, told in (("8", False), ("4", True)):
-        output = tmp_path / batch_size
-        flags += ["--per_device_train_batch_size", batch_size]
-        run_training(short_start, genre_dataset, output, *flags)
-        words = "--per_device_train_batch_size 8, now 4): the epoch it is in may hear some clips"
-        assert (words in capsys.readouterr().err) == told
-
-
-def step_sizes(before: Path, after: Path) -> dict[str, float]:
-    """How far one step took each weight of a checkpoint."""
-    one, other = (load_file(path / "model.safetensors") for path in (before, after))
-    return {name: (other[name] - one[name]).abs().max().item() for name in one}
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "reduce_lr_on_plateau"])
-def test_a_resumed_run_learns_at_the_rate_it_is_given_anew(
-    schedule, genre_dataset, short_start, tmp_path, capsys
-):
-    flags = ["--lr_scheduler_type", schedule, "--warmup_steps", "0", "--max_steps", "4"]
-    flags += ["--save_total_limit", "9", "--adam_beta1", "0", "--adam_beta2", "0"]
-    flags += ["--save_strategy", "steps", "--eval_strategy", "steps"]
-    flags += ["--save_steps", "1", "--eval_steps", "1"]
-    run_training(short_start, genre_dataset, tmp_path / "run", *flags)
-    found = {}
-    for name, rates in {
-        "again": [],
-        "lower": ["--learning_rate", "1e-4"],
-        "flat": ["--layer_decay", "0.5"],
-        "decayed": ["--weight_decay", "100"],
-    }.items():
-        resumed = ["--resume_from_checkpoint", str(tmp_path / "run/checkpoint-2"), *rates]
-        capsys.readouterr()
-        run_training(short_start, genre_dataset, tmp_path / name, *flags, *resumed)
-        told = capsys.readouterr().err
-        assert ("training goes on as now" in told) == bool(rates)
-        assert not rates or f"was made with {rates[0]}" in told
-        before, after = tmp_path / "run/checkpoint-2", tmp_path / name / "checkpoint-3"
-        found[name] = step_sizes(before, after)
-    assert found["again"] == step_sizes(
-        tmp_path / "run/checkpoint-2", tmp_path / "run/checkpoint-3"
-    )
-    head, layer = "classifier.dense.weight", [name for name in found["again"] if "layer.0" in name]
-    # Without memory a step of Adam is as long as the rate.
-    assert found["lower"][head] == pytest.approx(found["again"][head] / 10, rel=0.02)
-    for name in layer:
-        assert found["flat"][name] < 0.5 * found["again"][name]
-    assert found["decayed"][head] > 1.5 * found["again"][head]
-
-
-@pytest.mark.parametrize(
-    "flags", [["--seed", "7"], ["--sampling_exponent", "0.5"], ["--count_by", "song"]]
-)
-def test_other_clips_than_the_checkpoints_are_told_of(
-    flags, finished, genre_dataset, short_start, tmp_path, capsys
-):
-    words = ["--resume_from_checkpoint", str(finished / "checkpoint-16"), "--max_steps", "17"]
-    run_training(short_start, genre_dataset, tmp_path / "run", *words, *flags)
-    told = capsys.readouterr().err
-    assert re.search(rf"other settings \({flags[0]} \w+(\.0)?, now {flags[1]}\): the epoch", told)
-
-
-def test_a_dataset_that_has_grown_is_told_of(
-    finished, genre_dataset, short_start, tmp_path, capsys
-):
-    data = shutil.copytree(genre_dataset, tmp_path / "data")
-    table = data / "train/metadata.parquet"
-    rows = Dataset.from_parquet(str(table), cache_dir=str(tmp_path / "cache"))
-    rows.select([*range(len(rows)), 0]).to_parquet(table)
-    words = ["--resume_from_checkpoint", str(finished / "checkpoint-16"), "--max_steps", "17"]
-    run_training(short_start, data, tmp_path / "run", *words)
-    assert re.search(r"\(dataset \w{8}, now \w{8}\): the epoch", capsys.readouterr().err)
-
-
-def test_a_run_does_not_go_on_to_be_judged_by_what_it_has_learned(
-    genre_dataset, short_start, tmp_path
-):
-    """Without a validation split, another seed holds out other songs."""
-    data = shutil.copytree(genre_dataset, tmp_path / "data")
-    shutil.rmtree(data / "validation")
-    flags = ["--max_steps", "1", "--save_strategy", "steps", "--save_steps", "1"]
-    flags += ["--eval_strategy", "steps", "--eval_steps", "1"]
-    run_training(short_start, data, tmp_path / "first", *flags)
-    checkpoint = tmp_path / "first/checkpoint-1"
-    message = resume(checkpoint, short_start, data, tmp_path / "run", *flags, "--seed", "7")
-    assert "held out to judge it (--seed 0, now 7)" in message
-    again = ["--resume_from_checkpoint", str(checkpoint), "--max_steps", "2"]
-    run_training(short_start, data, tmp_path / "run", *again)
-
-
-@pytest.mark.parametrize(
-    "name", ["config.json", "model.safetensors", "optimizer.pt", "trainer_state.json"]
-)
-def test_a_checkpoint_with_a_file_cut_short_is_refused(
-    name, finished, genre_dataset, short_start, tmp_path
-):
-    checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "checkpoint-16")
-    os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
-    message = resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
-    assert "is missing or cut short" in message
 
 
 @pytest.mark.parametrize(

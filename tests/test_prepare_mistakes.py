@@ -1,0 +1,112 @@
+"""What `prepare_dataset.py` refuses, in which words, and what of the user's it leaves alone."""
+
+import shutil
+
+import pytest
+from song_library import contents, make_library, prepare
+
+from genreast.audiofolder import SPLITS, load_splits
+from genreast.errors import UserError
+
+
+def test_an_impossible_split_names_the_genre(tmp_path):
+    root = make_library(tmp_path / "raw", {"jazz": 4, "rock": 1}, seconds=(1, 2))
+    with pytest.raises(UserError, match="'rock' has 1; expected 3 or more"):
+        prepare(root, "--output_dir", tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.fixture
+def small(tmp_path):
+    return make_library(tmp_path / "raw", {"jazz": 3, "rock": 3}, seconds=(1, 2))
+
+
+def add_file(folder):
+    (folder / "notes.txt").write_text("mine")
+    return "holds notes.txt, which --update would lose"
+
+
+def edit_page(folder):
+    with open(folder / "README.md", "a") as page:
+        page.write("My own words.")
+    return "holds README.md, edited since, which --update would lose"
+
+
+def remove_table(folder):
+    (folder / "songs.csv").unlink()
+    return "is no dataset that prepare_dataset.py made"
+
+
+@pytest.mark.parametrize("change", [add_file, edit_page, remove_table])
+def test_an_update_replaces_a_dataset_as_we_wrote_it_alone(small, tmp_path, change):
+    output = tmp_path / "dataset"
+    prepare(small, "--output_dir", output)
+    shutil.copytree(output, tmp_path / "other")
+    message = change(output)
+    before = contents(output)
+    flags = ("--update", "--splits_from", tmp_path / "other")
+    with pytest.raises(UserError, match=message):
+        prepare(small, "--output_dir", output, *flags)
+    assert contents(output) == before
+    assert not (tmp_path / "dataset.work").exists()
+
+
+def test_a_folder_that_only_bears_the_works_name_is_left_alone(small, tmp_path):
+    mine = tmp_path / "dataset.work" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"dataset\.work' is in the way"):
+        prepare(small, "--output_dir", tmp_path / "dataset")
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("output", ["raw", "raw/processed", "."])
+def test_songs_and_dataset_do_not_lie_in_one_another(small, tmp_path, output):
+    before = contents(small)
+    with pytest.raises(UserError, match="lie in one another"):
+        prepare(small, "--output_dir", tmp_path / output, "--update")
+    assert contents(small) == before
+
+
+def test_a_link_to_another_disk_stays_one(small, tmp_path):
+    disk, link = tmp_path / "disk" / "dataset", tmp_path / "data"
+    disk.parent.mkdir()
+    link.symlink_to(disk)
+    for flags in ((), ("--update",)):
+        assert prepare(small, "--output_dir", link, *flags) == 0
+        assert link.is_symlink() and set(load_splits(disk)) == set(SPLITS)
+    assert [path.name for path in disk.parent.iterdir()] == ["dataset"]
+
+
+def test_mistakes_in_tables_are_told_before_the_long_work(small, tmp_path, capsys):
+    output, table = tmp_path / "dataset", tmp_path / "groups.csv"
+    (tmp_path / "songs.csv").write_text("song_id,label\n")
+    with pytest.raises(UserError, match="has no column 'clips'"):
+        prepare(small, "--output_dir", output, "--splits_from", tmp_path)
+    table.write_text("path,group\njazz/a.wav,1\njazz/a.wav,2\n")
+    with pytest.raises(UserError, match=r"'jazz/a\.wav' in two groups, '1' and '2'"):
+        prepare(small, "--output_dir", output, "--group_by", table)
+    assert "cutting" not in capsys.readouterr().err
+    table.write_text("path,group\njazz/a.wav,1\njazz/artist 0/Song 0.wav\n")
+    assert prepare(small, "--output_dir", output, "--group_by", table) == 0
+    told = capsys.readouterr().err
+    assert f"1 of 2 paths in '{table}' are no songs of RAW_DIR, such as 'jazz/a.wav'" in told
+    assert f"6 of 6 songs have no group in '{table}'" in told
+
+
+def test_a_genre_without_one_song_that_can_be_used_is_named(small, tmp_path):
+    for number in range(3):
+        path = small / "polka" / f"{number}.mp3"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("no sound")
+    with pytest.raises(UserError, match="'polka' has 0; expected 3"):
+        prepare(small, "--output_dir", tmp_path / "dataset")
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty", "text"])
+def test_what_is_no_dataset_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("hello")
+    with pytest.raises(UserError, match=r"prepare_dataset\.py"):
+        load_splits(tmp_path / name)
