@@ -153,7 +153,8 @@ def long_mix(model: str, folder: Path, hours: float, windows: int) -> dict:
     listing = folder / "parts.txt"
     listing.write_text(f"file '{part}'\n" * round(hours * 6))
     command = ["ffmpeg", "-v", "error", "-y", "-f", "concat", "-safe", "0", "-i", str(listing)]
-    subprocess.run([*command, "-c", "copy", mix], check=True)
+    # Without a header that counts the frames: with one, nothing but the windows would be decoded.
+    subprocess.run([*command, "-c", "copy", "-write_xing", "0", mix], check=True)
     script("predict_song.py", model, mix, "--max_windows", str(windows), "--format", "json")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     return {"hours": hours, "windows": windows, "peak_gigabytes": round(peak, 3)}

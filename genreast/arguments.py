@@ -179,7 +179,9 @@ class PredictArguments:
         0.0, f"share of a window that the next one repeats: 0 to {MOST_OVERLAP:g}"
     )
     max_windows: int | None = option(
-        None, "at most this many windows a song, spread evenly (default: the whole song)"
+        None,
+        "at most this many windows a song, spread evenly; of MP3, FLAC, WAV and AIFF files little "
+        "else is decoded (default: the whole song)",
     )
     timeline: str | None = option(
         None, "write a picture of genre over time above the log-mel, a PNG file (one song)"

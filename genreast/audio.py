@@ -19,6 +19,7 @@ FRAME_SHIFT = 160  # samples, 10 ms
 LOWEST_RATE, HIGHEST_RATE = 2_000, 768_000  # Hz, of files that can be recordings
 STREAM_SECONDS = 1200  # a longer song is streamed: 20 minutes of float32 are 77 MB
 SHORT_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
+WHOLE = 0.75  # of what a header promises: less may be the decoder's doing, not the header's
 STREAM_BYTES = 64 << 20  # larger files are streamed whatever their header promises
 
 
@@ -35,6 +36,23 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
 
     Raises AudioError when nothing in it can be decoded.
     """
+    try:
+        samples, promised = _decode(source)
+    except ImpossibleRate:
+        raise
+    except AudioError as error:
+        try:
+            return _load_with_program(source)  # which skips a broken stretch that stops the library
+        except AudioError:
+            raise error from None
+    if len(samples) < WHOLE * promised:
+        # The library takes one frame of each packet: ADPCM's packets in a wav hold four.
+        samples = max(samples, _load_with_program(source), key=len)
+    return samples
+
+
+def _decode(source: str | Path | bytes) -> tuple[np.ndarray, float]:
+    """A file's samples as torchcodec decodes them, and how many its header promises, or 0."""
     from torchcodec.decoders import AudioDecoder
 
     try:
@@ -43,13 +61,23 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
             sample_rate=SAMPLING_RATE,
             num_channels=1,
         )
-        rate = decoder.metadata.sample_rate
+        header = decoder.metadata
+        rate = header.sample_rate
         if rate is not None and not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise ImpossibleRate(f"{rate} Hz in its header; {LOWEST_RATE} to {HIGHEST_RATE} can be")
         samples = decoder.get_all_samples().data[0].numpy()
     except (RuntimeError, ValueError, OSError) as error:
         raise AudioError(_decoder_words(str(error), source)) from error
-    return _finite(samples)
+    return _finite(samples), SAMPLING_RATE * (header.duration_seconds_from_header or 0)
+
+
+def _load_with_program(source: str | Path | bytes) -> np.ndarray:
+    if not isinstance(source, bytes):
+        return np.concatenate(list(stream_audio(source)))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(source)
+        file.flush()
+        return np.concatenate(list(stream_audio(file.name)))
 
 
 def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.ndarray]:
@@ -84,19 +112,20 @@ def is_long(path: str | Path) -> bool:
     size = Path(path).stat().st_size if Path(path).is_file() else 0
     if size <= SHORT_BYTES or size > STREAM_BYTES:
         return size > STREAM_BYTES
-    seconds = header_seconds(path)
+    _, seconds = header_span(path)
     return seconds is None or seconds > STREAM_SECONDS
 
 
-def header_seconds(path: str | Path) -> float | None:
-    """The duration a file's header promises, or None. Never trust it: files decode to less."""
+def header_span(path: str | Path) -> tuple[float | None, float | None]:
+    """Where a file's header says that its sound starts and how long it lasts, in seconds, each
+    None where it says nothing. Never trust it: files decode to less."""
     from torchcodec.decoders import AudioDecoder
 
     try:
-        decoder = AudioDecoder(_file_argument(path))
-        return decoder.metadata.duration_seconds_from_header
+        header = AudioDecoder(_file_argument(path)).metadata
     except (RuntimeError, ValueError, OSError):
-        return None
+        return None, None
+    return header.begin_stream_seconds_from_header, header.duration_seconds_from_header
 
 
 def window_starts(samples: int, window: int, hop: int | None = None) -> list[int]:

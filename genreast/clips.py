@@ -20,7 +20,6 @@ from genreast.audio import (
     FRAME_LENGTH,
     SAMPLING_RATE,
     AudioError,
-    ImpossibleRate,
     is_long,
     load_audio,
     stream_audio,
@@ -120,12 +119,7 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
 def _decode(source: Path, aside: Path) -> np.ndarray:
     """A file's samples in 16 bits, shape (samples,); a long song's lie on disk, not in memory."""
     if not is_long(source):
-        try:
-            return _quantise(load_audio(source))
-        except ImpossibleRate:
-            raise
-        except AudioError:
-            pass  # the program `ffmpeg` skips a broken stretch that stops the library
+        return _quantise(load_audio(source))
     with open(aside, "wb") as file:
         for block in stream_audio(source):
             file.write(_quantise(block))

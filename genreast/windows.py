@@ -1,9 +1,11 @@
 """Songs → windows, read ahead of the model.
 
-A few threads decode the next songs while the model works on this one. A long mix is never held
-whole: its windows are cut from the stream.
+A few threads decode the next songs while the model works on this one. Where few windows of a song
+are heard, only they are decoded. A long mix is never held whole: its windows are cut from the
+stream.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +23,7 @@ from genreast.audio import (
     stream_audio,
     window_starts,
 )
+from genreast.excerpts import NotSought, read_excerpts
 
 Source = str | Path | bytes
 
@@ -96,17 +99,33 @@ def _one_ahead(pool: ThreadPoolExecutor, windows: Iterator[np.ndarray]) -> Itera
 
 
 def open_song(source: Source, cut: Cut) -> SongAudio:
-    """Decode a song, or make ready to stream one too long to hold. Raises AudioError."""
-    if not isinstance(source, bytes) and is_long(source):
-        # A first pass counts the samples, for no header can be trusted with the last window.
-        samples = _enough(sum(map(len, stream_audio(source))))
-        starts = cut.starts(samples)
-        windows = cut_stream(stream_audio(source), starts, cut.window)
-        return SongAudio(samples, starts, windows, streamed=True)
+    """Decode a song, or what is heard of it, or make ready to stream one too long to hold.
+
+    Raises AudioError.
+    """
+    if isinstance(source, bytes):
+        return _whole(source, cut)
+    if cut.max_windows:
+        with contextlib.suppress(NotSought):
+            return _excerpts(source, cut)
+    if not is_long(source):
+        return _whole(source, cut)
+    # A first pass counts the samples, for no header can be trusted with the last window.
+    samples = _enough(sum(map(len, stream_audio(source))))
+    starts = cut.starts(samples)
+    windows = cut_stream(stream_audio(source), starts, cut.window)
+    return SongAudio(samples, starts, windows, streamed=True)
+
+
+def _excerpts(source: str | Path, cut: Cut) -> SongAudio:
+    samples, starts, windows = read_excerpts(source, cut.window, cut.starts)
+    return SongAudio(samples, starts, iter(windows))
+
+
+def _whole(source: Source, cut: Cut) -> SongAudio:
     audio = load_audio(_decodable(source))
     starts = cut.starts(_enough(len(audio)))
-    windows = (audio[start : start + cut.window] for start in starts)
-    return SongAudio(len(audio), starts, windows)
+    return SongAudio(len(audio), starts, (audio[first : first + cut.window] for first in starts))
 
 
 def _enough(samples: int) -> int:

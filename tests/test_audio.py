@@ -10,7 +10,7 @@ import soundfile
 from song_library import melody
 
 from genreast import audio
-from genreast.audio import AudioError, header_seconds, is_long, load_audio, stream_audio
+from genreast.audio import AudioError, header_span, is_long, load_audio, stream_audio
 
 
 @pytest.mark.parametrize("name", ["Mozart: Requiem.wav", "-dash.wav", "100% 'live' [x].wav"])
@@ -20,7 +20,7 @@ def test_a_name_is_only_a_name(tmp_path, monkeypatch, name):
     expected = melody(1, 2.0).astype(np.float32)
     assert np.array_equal(load_audio(name), expected)
     assert np.array_equal(np.concatenate(list(stream_audio(name))), expected)
-    assert header_seconds(name) == pytest.approx(2.0)
+    assert header_span(name)[1] == pytest.approx(2.0)
 
 
 def test_an_address_is_not_called():
@@ -39,7 +39,7 @@ def test_an_address_is_not_called():
             load_audio(address)
         with pytest.raises(AudioError):
             list(stream_audio(address))
-        assert header_seconds(address) is None and not is_long(address)
+        assert header_span(address) == (None, None) and not is_long(address)
     finally:
         server.shutdown()
     assert not called
@@ -78,8 +78,43 @@ def test_a_file_is_long_by_its_header_and_by_its_size_where_that_is_silent(tmp_p
     raw = tmp_path / "song.aac"  # ADTS frames: no header tells their number
     subprocess.run(["ffmpeg", "-v", "error", "-i", path, raw], check=True)
     monkeypatch.setattr(audio, "STREAM_SECONDS", 5)
-    monkeypatch.setattr(audio, "header_seconds", lambda path: None)
+    monkeypatch.setattr(audio, "header_span", lambda path: (None, None))
     assert is_long(raw)
     monkeypatch.setattr(audio, "STREAM_BYTES", 2000)
-    monkeypatch.setattr(audio, "header_seconds", lambda path: 1.0)
+    monkeypatch.setattr(audio, "header_span", lambda path: (0.0, 1.0))
     assert is_long(raw)  # whatever its header says
+
+
+def test_a_broken_stretch_is_skipped(tmp_path):
+    """The decoding library gives up at the first packet that it cannot decode."""
+    path = tmp_path / "song.mp3"
+    soundfile.write(path, melody(5, 20.0), 16_000)
+    damaged = bytearray(path.read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)
+    path.write_bytes(damaged)
+    with pytest.raises(AudioError):
+        audio._decode(path)
+    samples = load_audio(path)
+    assert 19 < len(samples) / 16_000 < 21
+    assert np.array_equal(load_audio(path.read_bytes()), samples)
+
+
+@pytest.mark.parametrize("coding", ["adpcm_ms", "adpcm_ima_wav"])
+def test_no_frame_of_a_packet_is_left_out(tmp_path, coding):
+    """The decoding library takes the first alone, a quarter of a second of such sound."""
+    soundfile.write(tmp_path / "song.wav", melody(6, 8.0), 16_000)
+    path = tmp_path / "coded.wav"
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "song.wav", "-c:a", coding, path]
+    subprocess.run(command, check=True)
+    samples = load_audio(path)
+    assert len(samples) / 16_000 == pytest.approx(8.0, abs=0.1)
+    assert np.array_equal(load_audio(path.read_bytes()), samples)
+    assert np.corrcoef(samples[:100_000], melody(6, 8.0)[:100_000])[0, 1] > 0.9
+
+
+def test_what_a_header_promises_too_much_is_decoded_as_far_as_it_goes(tmp_path):
+    path = tmp_path / "song.mp3"
+    soundfile.write(path, melody(7, 8.0), 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 3 < len(load_audio(path)) / 16_000 < 5
