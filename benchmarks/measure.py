@@ -147,7 +147,7 @@ def machine() -> dict[str, Any]:
     """Processor, GPU, versions, threads, and how busy the machine was."""
     able = torch.cpu.get_capabilities()
     return {
-        "cpu": cpu_name(),
+        "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "fast_bfloat16": {key: bool(able.get(key)) for key in ("amx_bf16", "avx512_bf16")},
@@ -168,8 +168,12 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def cpu_name() -> str:
-    """The processor as the system names it."""
+def cpu() -> str:
+    """The processor as the system names it, and the widest vectors that torch uses on it."""
+    return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.made_songs import make_song
 from benchmarks.markdown import QUICK, RESULTS, read_results
-from benchmarks.measure import ROOT, commit, in_turns, paired_ratio, rounded, save, summary
+from benchmarks.measure import ROOT, commit, cpu, in_turns, paired_ratio, rounded, save, summary
 from genreast.audio import load_audio
 from genreast.inference import GenreClassifier
 
@@ -167,7 +167,7 @@ def main() -> None:
     args = parser.parse_args()
     quick, parts = args.quick, args.only or PARTS
     count, clips = (6, 8) if quick else (50, 64)
-    # The others of the last run stay, each with the commit that it was measured at.
+    # The others of the last run stay, each with the commit and the processor of its own.
     results = read_results(QUICK if quick else RESULTS).get("prediction", {}) if args.only else {}
     results = {part: results[part] for part in PARTS if part in results}
     with tempfile.TemporaryDirectory() as name:
@@ -199,7 +199,7 @@ def main() -> None:
             cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
             results["evaluation"] = evaluation(base, cut, folder, 1)
     for part in parts:
-        results[part]["commit"] = commit()
+        results[part] |= {"commit": commit(), "cpu": cpu()}
     command = "python -m benchmarks.prediction" + " --quick" * quick
     save("prediction", results, command, quick)
 

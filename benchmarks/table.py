@@ -179,12 +179,18 @@ def prediction(results: Results) -> str:
         if name in found:
             one = found[name]
             cells = [amount(one[way]) for way in ("ours", peer)]
-            rows.append([title, cells[0], peer_title, cells[1]])
+            rows.append([title + vectors(one), cells[0], peer_title, cells[1]])
     if "long_mix" in found:
         mix = found["long_mix"]
-        title = f"{mix['hours']:g} h mix, peak memory"
+        title = f"{mix['hours']:g} h mix, peak memory{vectors(mix)}"
         rows.append([title, f"{figure(mix['peak_gigabytes'])} GB", "", ""])
     return markdown(["", "ours", "instead", ""], rows, found)
+
+
+def vectors(one: dict) -> str:
+    """The vectors of the processor that a part was measured on, where it tells them."""
+    _, _, found = one.get("cpu", "").partition(", ")
+    return f" ({found})" if found else ""
 
 
 def amount(one: dict) -> str:
