@@ -9,6 +9,7 @@ log-probabilities. A 10 s file gets what `pipeline("audio-classification")` give
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,10 +83,11 @@ class GenreClassifier:
         self.log_mel = LogMel.from_extractor(extractor, exact=precision != "auto").eval()
         large, on_cpu = is_large(model), self.device.type == "cpu"
         # Threads that share a matrix product wait for each other, and for ever where the decoder
-        # holds their cores: a small model runs on one thread, beside songs being decoded on all.
+        # holds their cores: a small model hears a batch on one thread, and a batch a core at once.
         self.threads = 1 if on_cpu and not large else None
+        self.batches_at_once = torch.get_num_threads() if self.threads else 1
         # A CPU's cache holds what a layer makes of one window, not of a batch.
-        self.at_once = max(1, torch.get_num_threads() // 2) if on_cpu and large else None
+        self.windows_at_once = max(1, torch.get_num_threads() // 2) if on_cpu and large else None
         last_layer.use(model)
         if on_cpu and self.dtype == torch.bfloat16:
             attention.use(model)
@@ -124,11 +126,28 @@ class GenreClassifier:
         without an answer (unreadable, silent, under 25 ms) is yielded with its `problem`.
         """
         hop = max(1, round(self.window * (1 - overlap)))
+        cut = Cut(self.window, hop, max_windows)
         waiting: deque[_Hearing] = deque()
-        batch: list[tuple[_Hearing, np.ndarray]] = []
-        for song, audio in read_songs(
-            songs, Cut(self.window, hop, max_windows), torch.get_num_threads()
-        ):
+        batches = self._batches(
+            read_songs(songs, cut, torch.get_num_threads()), batch_size, waiting
+        )
+        for batch, (logits, pooled) in self._heard(batches):
+            for (hearing, window), row, embedding in zip(batch, logits, pooled, strict=True):
+                hearing.take(window, row, embedding)
+            while waiting and waiting[0].done:
+                yield self._prediction(waiting.popleft())
+        while waiting:
+            yield self._prediction(waiting.popleft())
+
+    def _batches(
+        self,
+        songs: Iterable[tuple[str, SongAudio | AudioError]],
+        batch_size: int,
+        waiting: deque["_Hearing"],
+    ) -> Iterator["Batch"]:
+        """Windows in batches that reach across songs; each song begun is left in `waiting`."""
+        batch: Batch = []
+        for song, audio in songs:
             hearing = _Hearing(song)
             waiting.append(hearing)
             if isinstance(audio, AudioError):
@@ -140,14 +159,28 @@ class GenreClassifier:
             for window in self._windows(audio, hearing):
                 batch.append((hearing, window))
                 if len(batch) == batch_size:
-                    self._hear(batch)
+                    yield batch
                     batch = []
-                    while waiting and waiting[0].done:
-                        yield self._prediction(waiting.popleft())
         if batch:
-            self._hear(batch)
-        while waiting:
-            yield self._prediction(waiting.popleft())
+            yield batch
+
+    def _heard(self, batches: Iterable["Batch"]) -> Iterator[tuple["Batch", "Answer"]]:
+        """Each batch and what the model makes of it, in order, `self.batches_at_once` in the works."""
+        if self.batches_at_once == 1:
+            yield from ((batch, self._hear(batch)) for batch in batches)
+            return
+        ahead: deque[tuple[Batch, Future[Answer]]] = deque()
+        with ThreadPoolExecutor(self.batches_at_once, thread_name_prefix="model") as pool:
+            for batch in batches:
+                ahead.append((batch, pool.submit(self._hear, batch)))
+                if len(ahead) > self.batches_at_once:
+                    batch, answer = ahead.popleft()
+                    yield batch, answer.result()
+            for batch, answer in ahead:
+                yield batch, answer.result()
+
+    def _hear(self, batch: "Batch") -> "Answer":
+        return self.logits(*pad_batch(window for _, window in batch))
 
     @staticmethod
     def _windows(audio: SongAudio, hearing: "_Hearing") -> Iterator[np.ndarray]:
@@ -171,20 +204,10 @@ class GenreClassifier:
             features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
             with torch.autocast(self.device.type, dtype=self.dtype if low else None, enabled=low):
                 body = self.model.audio_spectrogram_transformer
-                parts = features.split(self.at_once or len(features))
+                parts = features.split(self.windows_at_once or len(features))
                 pooled = torch.cat([body(part).pooler_output for part in parts])
             logits = self.model.classifier(pooled.float())
         return logits.float().cpu(), pooled.float().cpu()
-
-    def _hear(self, batch: list[tuple["_Hearing", np.ndarray]]) -> None:
-        logits, pooled = self.logits(*pad_batch(window for _, window in batch))
-        log_probabilities = logits.double().log_softmax(1).numpy()
-        for (hearing, window), row, embedding in zip(
-            batch, log_probabilities, pooled.numpy(), strict=True
-        ):
-            hearing.rows.append(row)
-            hearing.embedding = hearing.embedding + embedding
-            hearing.peak = max(hearing.peak, float(np.abs(window).max()))
 
     def _prediction(self, hearing: "_Hearing") -> SongPrediction:
         common = {
@@ -221,6 +244,16 @@ class _Hearing:
     @property
     def done(self) -> bool:
         return len(self.rows) == self.expected
+
+    def take(self, window: np.ndarray, logits: torch.Tensor, embedding: torch.Tensor) -> None:
+        """Note what the model makes of one window."""
+        self.rows.append(logits.double().log_softmax(0).numpy())
+        self.embedding = self.embedding + embedding.numpy()
+        self.peak = max(self.peak, float(np.abs(window).max()))
+
+
+Batch = list[tuple[_Hearing, np.ndarray]]
+Answer = tuple[torch.Tensor, torch.Tensor]  # logits and pooled features
 
 
 @contextlib.contextmanager

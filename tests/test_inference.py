@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -278,3 +280,32 @@ def test_a_small_model_runs_on_one_thread_and_leaves_the_callers_as_they_were(
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_batches_heard_side_by_side_give_the_answers_of_one_after_another(
+    classifier, song_files, monkeypatch
+):
+    songs = [song_files[name] for name in ("long", "short", "ten", "long", "ten")]
+    monkeypatch.setattr(classifier, "batches_at_once", 1)
+    expected = list(classifier.predict(songs, batch_size=2))
+    logits, lock, running, most = classifier.logits, threading.Lock(), [], []
+
+    def slow(waveforms, lengths):
+        with lock:
+            running.append(1)
+            most.append(len(running))
+            turn = len(most)
+        time.sleep(0.2 if turn % 2 else 0.0)  # a later batch is often done before an earlier one
+        answer = logits(waveforms, lengths)
+        with lock:
+            running.pop()
+        return answer
+
+    monkeypatch.setattr(classifier, "logits", slow)
+    monkeypatch.setattr(classifier, "batches_at_once", 3)
+    found = list(classifier.predict(songs, batch_size=2))
+    assert 1 < max(most) <= 3
+    assert [one.song for one in found] == [one.song for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.log_probabilities, other.log_probabilities)
+        assert np.array_equal(one.embedding, other.embedding)
