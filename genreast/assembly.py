@@ -1,6 +1,5 @@
 """Put cut songs together into a dataset, and read it back to see that no split leaks."""
 
-from collections import defaultdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,51 +8,58 @@ from datasets import Features, Value
 
 from genreast.audio import SAMPLING_RATE
 from genreast.audiofolder import METADATA_FILE, clip_columns
-from genreast.clip_files import link, write_shards
+from genreast.clip_files import link, rows_of, write_shards
 from genreast.clips import SongRecord, clip_name
 from genreast.features import FeatureStats
 from genreast.song_table import SongRow, read_songs
 from genreast.songs import genre_folders
 from genreast.splits import SPLITS
 
+SONGS_AT_ONCE = 1000  # a clip takes 1 kB as a row and 150 bytes in a table
 
-def clip_rows(
-    rows: list[SongRow], records: dict[str, SongRecord], genres: list[str], split: str
-) -> list[dict]:
-    """One split's clips, song by song: where each goes, its label, song, group and start."""
+
+def clip_table(songs: list[SongRow], records: dict[str, SongRecord], genres: list[str]) -> pa.Table:
+    """The songs' clips, song by song: where each goes, its label, song, group and start."""
+    labels = {genre: label for label, genre in enumerate(genres)}
     folders = genre_folders(genres)
-    return [
-        {
-            "file_name": f"{folders[genres.index(row.genre)]}/{clip_name(row.song_id, start)}",
-            "label": genres.index(row.genre),
-            "song_id": row.song_id,
-            "group": row.group,
-            "start": start / SAMPLING_RATE,
-        }
-        for row in rows
-        if row.split == split
-        for start in records[row.song_id].starts
-    ]
+    parts = []
+    for first in range(0, len(songs), SONGS_AT_ONCE):
+        clips = [
+            {
+                "file_name": f"{folders[labels[song.genre]]}/{clip_name(song.song_id, start)}",
+                "label": labels[song.genre],
+                "song_id": song.song_id,
+                "group": song.group,
+                "start": start / SAMPLING_RATE,
+            }
+            for song in songs[first : first + SONGS_AT_ONCE]
+            for start in records[song.song_id].starts
+        ]
+        parts.append(pa.Table.from_pylist(clips, schema=clip_schema(genres)))
+    return pa.concat_tables(parts)
 
 
-def write_files(table: list[dict], genres: list[str], clips: Path, folder: Path) -> None:
+def clip_schema(genres: list[str]) -> pa.Schema:
+    """The columns of `clip_table`."""
+    return Features({"file_name": Value("string"), **clip_columns(genres)}).arrow_schema
+
+
+def mixed(songs: list[SongRow]) -> list[SongRow]:
+    """Songs in the order of the hash that ends their ids: read one after the other, as streaming
+    does, the genres come mixed."""
+    return sorted(songs, key=lambda song: song.song_id.rsplit("-", 1)[-1])
+
+
+def write_files(table: pa.Table, clips: Path, folder: Path) -> None:
     """Link every clip of a split to its place under `folder`, and write `metadata.parquet`."""
-    for row in table:
+    for row in rows_of(table):
         link(_source(row, clips), folder / row["file_name"])
-    features = Features({"file_name": Value("string"), **clip_columns(genres)})
-    schema = features.arrow_schema
-    pq.write_table(pa.Table.from_pylist(table, schema=schema), folder / METADATA_FILE)
+    pq.write_table(table, folder / METADATA_FILE)
 
 
-def write_parquet(
-    table: list[dict], genres: list[str], clips: Path, folder: Path, split: str
-) -> None:
+def write_parquet(table: pa.Table, clips: Path, folder: Path, split: str) -> None:
     """Write a split as Parquet shards that hold the clips' FLAC bytes."""
-    # Songs in the order of the hash that ends their ids: read one after the other, as streaming
-    # does, the genres come mixed.
-    table = sorted(table, key=lambda row: row["song_id"].rsplit("-", 1)[-1])
-    metadata = pa.Table.from_pylist(table, schema=clip_columns(genres).arrow_schema)
-    write_shards([_source(row, clips) for row in table], metadata, split, folder)
+    write_shards(table, lambda row: _source(row, clips), split, folder)
 
 
 def train_stats(rows: list[SongRow], records: dict[str, SongRecord]) -> FeatureStats:
@@ -72,8 +78,13 @@ def check(folder: Path, recordings: bool = True) -> None:
 
     Raises RuntimeError, for it would be a fault of this program.
     """
-    splits_of = defaultdict(set)
+    found: dict[tuple[str, str], str] = {}  # a song, group or recording → its split
     clips = 0
+
+    def note(kind: str, value: str, split: str) -> None:
+        if value and found.setdefault((kind, value), split) != split:
+            raise RuntimeError(f"{kind} '{value}' stands in more than one split")
+
     for split in SPLITS:
         shards = sorted((folder / "data").glob(f"{split}-*.parquet"))
         for path in shards or [folder / split / METADATA_FILE]:
@@ -84,17 +95,15 @@ def check(folder: Path, recordings: bool = True) -> None:
             clips += len(table)
             for kind in ("song_id", "group"):
                 for value in table[kind].unique().to_pylist():
-                    splits_of[kind, value].add(split)
-            for name in [] if shards else table["file_name"].to_pylist():
-                if (path.parent / name).stat().st_size == 0:
-                    raise RuntimeError(f"clip '{path.parent / name}' is empty")
+                    note(kind, value, split)
+            for row in [] if shards else rows_of(table):
+                clip = path.parent / row["file_name"]
+                if clip.stat().st_size == 0:
+                    raise RuntimeError(f"clip '{clip}' is empty")
     rows = read_songs(folder)
     for row in rows:
         if row["split"] and recordings:
-            splits_of["recording", row["recording"]].add(row["split"])
-    leaks = [key for key, splits in splits_of.items() if len(splits) > 1 and key[1]]
-    if leaks:
-        raise RuntimeError(f"{leaks[0][0]} '{leaks[0][1]}' stands in more than one split")
+            note("recording", row["recording"], row["split"])
     expected = sum(int(row["clips"]) for row in rows if row["split"])
     if clips != expected:
         raise RuntimeError(f"{clips} clips written, {expected} listed in songs.csv")

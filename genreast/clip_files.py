@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,34 +24,43 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def write_shards(clips: list[Path], metadata: pa.Table, split: str, folder: Path) -> None:
+def rows_of(table: pa.Table) -> Iterator[dict]:
+    """The rows of a table, few of them at once."""
+    for batch in table.to_batches(max_chunksize=1000):
+        yield from batch.to_pylist()
+
+
+def write_shards(table: pa.Table, source: Callable[[dict], Path], split: str, folder: Path) -> None:
     """Write a split as `<split>-<number>-of-<shards>.parquet`: in each row a clip's bytes as
-    `audio`, then its row of `metadata`.
+    `audio`, then its row of `table` but for the `file_name`.
+
+    `source` gives the clip's file for its row.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    features = Features.from_arrow_schema(metadata.schema)
+    features = Features.from_arrow_schema(table.drop_columns("file_name").schema)
     schema = Features({"audio": Audio(sampling_rate=SAMPLING_RATE), **features}).arrow_schema
-    shards = list(_shards(clips))
+    shards = list(_shards(source(row).stat().st_size for row in rows_of(table)))
     for number, shard in enumerate(shards):
         path = folder / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
         # Content-defined chunks let Xet send only the clips that are new.
         with pq.ParquetWriter(path, schema, use_content_defined_chunking=True) as writer:
             for start in range(shard.start, shard.stop, ROWS_A_GROUP):
-                part = slice(start, min(start + ROWS_A_GROUP, shard.stop))
-                sound = [{"bytes": clip.read_bytes(), "path": clip.name} for clip in clips[part]]
-                rows = metadata.slice(start, len(sound)).columns
-                columns = [pa.array(sound, schema.field("audio").type), *rows]
+                part = table.slice(start, min(ROWS_A_GROUP, shard.stop - start))
+                clips = [source(row) for row in part.to_pylist()]
+                sound = [{"bytes": clip.read_bytes(), "path": clip.name} for clip in clips]
+                columns = part.drop_columns("file_name").columns
+                columns = [pa.array(sound, schema.field("audio").type), *columns]
                 writer.write_table(pa.table(columns, schema=schema))
 
 
-def _shards(clips: list[Path]) -> Iterator[range]:
-    """The clips in runs whose sound stays below `SHARD_BYTES`, as the numbers of each."""
-    start = held = 0
-    for number, clip in enumerate(clips):
-        size = clip.stat().st_size
+def _shards(sizes: Iterable[int]) -> Iterator[range]:
+    """Clips in runs whose sound stays below `SHARD_BYTES`, as the numbers of each."""
+    start = held = count = 0
+    for number, size in enumerate(sizes):
+        count = number + 1
         if held and held + size > SHARD_BYTES:
             yield range(start, number)
             start = number
             held = 0
         held += size
-    yield range(start, len(clips))
+    yield range(start, count)

@@ -7,6 +7,7 @@ so are the shards of a dataset that was prepared as Parquet.
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,14 +90,17 @@ def stage_dataset(
                 for name in [METADATA_FILE, *table["file_name"].to_pylist()]:
                     link(dataset_dir / split / name, folder / split / name)
             else:
-                clips = [dataset_dir / split / name for name in table["file_name"].to_pylist()]
-                write_shards(clips, table.drop_columns("file_name"), split, folder / "data")
+                write_shards(table, partial(_clip, dataset_dir / split), split, folder / "data")
         for name in TABLES:
             if (dataset_dir / name).is_file():
                 shutil.copyfile(dataset_dir / name, folder / name)
         write_page(folder, _card(dataset_dir, repo_id, license, as_audiofolder))
 
     fill_aside(staging_dir, STAGED, fill)
+
+
+def _clip(folder: Path, row: dict) -> Path:
+    return folder / row["file_name"]
 
 
 def _shards_of(dataset_dir: Path, split: str) -> list[Path]:

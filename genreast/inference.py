@@ -165,7 +165,7 @@ class GenreClassifier:
             yield batch
 
     def _heard(self, batches: Iterable["Batch"]) -> Iterator[tuple["Batch", "Answer"]]:
-        """Each batch and what the model makes of it, in order, `self.batches_at_once` in the works."""
+        """Each batch and what the model makes of it, in order, some batches ahead."""
         if self.batches_at_once == 1:
             yield from ((batch, self._hear(batch)) for batch in batches)
             return

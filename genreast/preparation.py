@@ -10,7 +10,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genreast.arguments import PrepareArguments
-from genreast.assembly import check, clip_rows, train_stats, write_files, write_parquet
+from genreast.assembly import (
+    check,
+    clip_table,
+    mixed,
+    train_stats,
+    write_files,
+    write_parquet,
+)
 from genreast.audio import SAMPLING_RATE
 from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.dataset_card import write_card, write_facts
@@ -162,11 +169,13 @@ def write_dataset(
     text = summary(rows, library.genres, minutes)
     try:
         for split in SPLITS:
-            table = clip_rows(rows, records, library.genres, split)
-            if table and args.format == "files":
-                write_files(table, library.genres, work.clips, work.dataset / split)
-            elif table:
-                write_parquet(table, library.genres, work.clips, work.dataset / "data", split)
+            songs = [row for row in rows if row.split == split]
+            if songs and args.format == "files":
+                table = clip_table(songs, records, library.genres)
+                write_files(table, work.clips, work.dataset / split)
+            elif songs:
+                table = clip_table(mixed(songs), records, library.genres)
+                write_parquet(table, work.clips, work.dataset / "data", split)
         write_songs(rows, work.dataset)
         if args.feature_stats:
             train_stats(rows, records).save(work.dataset)
