@@ -17,16 +17,16 @@ FLOAT32, HALF = 4, 2  # bytes a value
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes on each device: of the model with its optimizer, and of a batch of `clips`."""
+    """Bytes on each device: of the model with its optimizer, and of the batch that takes most."""
 
     model: float
     activations: float
-    clips: int
+    batch: str
 
     def __str__(self) -> str:
         return (
             f"about {_size(self.model + self.activations)}: weights and optimizer "
-            f"{_size(self.model)}, activations of {self.clips} clips {_size(self.activations)}"
+            f"{_size(self.model)}, activations of {self.batch} {_size(self.activations)}"
         )
 
 
@@ -37,20 +37,22 @@ def training_memory(
 
     `shards` is the number of processes that share weights and optimizer out (FSDP).
     On top of what is kept for the backward pass, one layer is at work: its gradients, and with
-    activation checkpointing the layer computed anew.
+    activation checkpointing the layer computed anew. Evaluation keeps nothing and works with one
+    layer too, of a batch of its own and with no patch left out.
     """
     config, half = model.config, args.bf16 or args.fp16
     grid = model.audio_spectrogram_transformer.embeddings.get_shape(config)
-    tokens = len(kept_tokens(grid, args.patchout, args.patchout_kind, torch.Generator()))
-    layer = layer_bytes(config, tokens, half)
     states = model_bytes(model, args) / shards
-    if args.freeze == "body":  # nothing is kept; evaluation has the larger batches
-        clips = max(args.train_batch_size, args.eval_batch_size)
-        return TrainingMemory(states, clips * layer, clips)
-    kept = saved_bytes(config, tokens, half, args.activation_checkpointing)
-    working = layer * (2 if args.activation_checkpointing else 1)
-    clips = args.train_batch_size
-    return TrainingMemory(states, clips * (kept + working), clips)
+    evaluated = args.eval_batch_size * layer_bytes(config, 2 + grid[0] * grid[1], half)
+    tokens = len(kept_tokens(grid, args.patchout, args.patchout_kind, torch.Generator()))
+    layers = 1 if args.freeze == "body" or not args.activation_checkpointing else 2
+    trained = layers * layer_bytes(config, tokens, half)
+    if args.freeze != "body":
+        trained += saved_bytes(config, tokens, half, args.activation_checkpointing)
+    trained *= args.train_batch_size
+    if evaluated > trained:
+        return TrainingMemory(states, evaluated, f"{args.eval_batch_size} clips in evaluation")
+    return TrainingMemory(states, trained, f"{args.train_batch_size} clips")
 
 
 def model_bytes(model: ASTForAudioClassification, args: TrainArguments) -> int:

@@ -66,6 +66,23 @@ def test_a_frozen_body_keeps_nothing(tmp_path):
     assert frozen.activations < whole.activations / 2
 
 
+def test_a_larger_batch_in_evaluation_is_what_is_told_of(tmp_path):
+    model = from_scratch("tiny", max_length=512)
+    sizes = {"per_device_train_batch_size": 2, "patchout": 0.5}
+
+    def told(evaluated: int):
+        args = TrainArguments(
+            output_dir=str(tmp_path), bf16=False, per_device_eval_batch_size=evaluated, **sizes
+        )
+        return training_memory(model, args)
+
+    small, large, larger = told(2), told(64), told(128)
+    assert "activations of 2 clips " in str(small)
+    assert "activations of 64 clips in evaluation" in str(large)
+    assert small.activations < large.activations == larger.activations / 2
+    assert small.model == large.model
+
+
 def test_evaluation_hears_no_more_windows_at_once_than_it_has_clips_a_batch(
     make_trainer,
 ):
