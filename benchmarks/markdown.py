@@ -52,9 +52,10 @@ def markdown(heads: list[str], rows: list[list[str]], *measured: dict | None) ->
 
 def source(result: dict) -> str:
     """The machine, commits and command of a result; its parts may be measured one by one."""
-    place = result.get("gpu") or f"{result.get('cores')} cores of {result.get('cpu')}"
-    parts = [part for part in result.values() if isinstance(part, dict)]
-    commits = dict.fromkeys(one["commit"] for one in [result, *parts] if "commit" in one)
+    measured = [result, *(part for part in result.values() if isinstance(part, dict))]
+    processors = " and ".join(dict.fromkeys(one["cpu"] for one in measured if "cpu" in one))
+    place = result.get("gpu") or f"{result.get('cores')} cores of {processors}"
+    commits = dict.fromkeys(one["commit"] for one in measured if "commit" in one)
     return f"{place}; commit {', '.join(commits)}; `{result.get('command')}`"
 
 

@@ -101,7 +101,6 @@ TARGETS = [
         "small_model",
         "share_of_the_decoders_rate",
         0.75,
-        why_missed="five windows take this CPU about half as long as decoding the song",
     ),
     prediction("evaluating against the recipe", "evaluation", "times_faster", 3, why_missed=TWICE),
     prediction(
