@@ -4,7 +4,10 @@ FFmpeg decodes and resamples, through torchcodec for whole songs and through the
 for streams. Both give the samples that `transformers.pipeline` makes of the same file.
 """
 
+import contextlib
+import math
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -36,18 +39,20 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
 
     Raises AudioError when nothing in it can be decoded.
     """
+    samples, promised, failure = np.zeros(0, np.float32), math.inf, None
     try:
         samples, promised = _decode(source)
     except ImpossibleRate:
         raise
     except AudioError as error:
-        try:
-            return _load_with_program(source)  # which skips a broken stretch that stops the library
-        except AudioError:
-            raise error from None
+        failure = error
     if len(samples) < WHOLE * promised:
-        # The library takes one frame of each packet: ADPCM's packets in a wav hold four.
-        samples = max(samples, _load_with_program(source), key=len)
+        # The library stops at a broken stretch, which the program skips, and takes one frame of
+        # each packet: ADPCM's packets in a wav hold four.
+        with contextlib.suppress(AudioError):
+            samples = max(samples, _load_with_program(source), key=len)
+    if failure and not len(samples):
+        raise failure
     return samples
 
 
@@ -86,6 +91,8 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
     Together the blocks equal `load_audio(path)`. Every block but the last has
     `block_seconds` × 16,000 samples. Raises AudioError when nothing can be decoded.
     """
+    if not shutil.which("ffmpeg"):
+        raise AudioError("the program `ffmpeg` is not installed")
     command = ["ffmpeg", "-nostdin", "-v", "error", "-i", _file_argument(path), "-vn"]
     command += ["-ac", "1", "-ar", str(SAMPLING_RATE), "-f", "f32le", "pipe:1"]
     block_bytes = 4 * round(block_seconds * SAMPLING_RATE)

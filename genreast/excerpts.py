@@ -33,7 +33,7 @@ PREROLL_SECONDS = 0.7
 AGREEMENT = 0.1  # seconds; one reader of an MP3's header counts the encoder's padding, 0.05 s
 
 
-class NotSought(Exception):
+class DecodeWhole(Exception):
     """The song must be decoded whole: its file cannot be sought to the sample, or too little of it
     is left out to be worth it."""
 
@@ -44,7 +44,7 @@ def read_excerpts(
     """Decode the windows of `length` samples that start where `choose` says, and nothing else.
 
     `choose` takes the song's length and gives ascending starts, both in 16 kHz samples. Returns
-    the length, the starts and the windows, float32 mono. Raises NotSought.
+    the length, the starts and the windows, float32 mono. Raises DecodeWhole.
     """
     try:
         # By its number: from a name, soundfile would take "song.raw" for samples without a header.
@@ -55,28 +55,28 @@ def read_excerpts(
             starts = choose(samples)
             return samples, starts, [_read(file, start, start + length) for start in starts]
     except (soundfile.LibsndfileError, AudioError, OSError) as error:
-        raise NotSought(str(error)) from error
+        raise DecodeWhole(str(error)) from error
 
 
 def _check(file: soundfile.SoundFile, path: str | Path) -> None:
-    """Raise NotSought unless the length that a header states is the length there is."""
+    """Raise DecodeWhole unless the length that a header states is the length there is."""
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or file.channels > 2:
-        raise NotSought(f"{file.samplerate} Hz, {file.channels} channels")
+        raise DecodeWhole(f"{file.samplerate} Hz, {file.channels} channels")
     if file.format != "MP3" and (file.format not in CONTAINERS or file.subtype not in CODINGS):
-        raise NotSought(f"{file.format}, {file.subtype}")
+        raise DecodeWhole(f"{file.format}, {file.subtype}")
     start, seconds = header_span(path)
     if file.format == "MP3" and not start:  # LAME's header, whose delay this is, counts the frames
-        raise NotSought("an MP3 file without a count of its frames")
+        raise DecodeWhole("an MP3 file without a count of its frames")
     if seconds is None or abs(seconds - file.frames / file.samplerate) > AGREEMENT:
-        raise NotSought(f"{file.frames} samples by one header, {seconds} s by another")
+        raise DecodeWhole(f"{file.frames} samples by one header, {seconds} s by another")
 
 
 def _check_worth(file: soundfile.SoundFile, length: int, choose: Callable) -> None:
-    """Raise NotSought where the windows are half the song, or more than memory should hold."""
+    """Raise DecodeWhole where the windows are half the song, or more than memory should hold."""
     samples = file.frames * SAMPLING_RATE // file.samplerate
     heard = len(choose(samples)) * length
     if heard > min(samples / 2, STREAM_SECONDS * SAMPLING_RATE):
-        raise NotSought(f"{heard} of {samples} samples are asked for")
+        raise DecodeWhole(f"{heard} of {samples} samples are asked for")
 
 
 def _count(file: soundfile.SoundFile) -> int:
@@ -102,7 +102,9 @@ def _read(file: soundfile.SoundFile, start: int, stop: int | None) -> np.ndarray
     position = file.seek(max(0, first - preroll))
     sound = file.read(last - position, dtype="float32")
     if len(sound) < last - position:
-        raise NotSought(f"{file.frames} samples in its header, {position + len(sound)} in the file")
+        raise DecodeWhole(
+            f"{file.frames} samples in its header, {position + len(sound)} in the file"
+        )
     wav = io.BytesIO()
     soundfile.write(wav, sound[first - position :], file.samplerate, subtype="FLOAT", format="WAV")
     excerpt = load_audio(wav.getvalue())[start - before :]

@@ -13,7 +13,7 @@ from genreast.arguments import PrepareArguments
 from genreast.assembly import (
     check,
     clip_table,
-    mixed,
+    mixing_key,
     train_stats,
     write_files,
     write_parquet,
@@ -174,7 +174,8 @@ def write_dataset(
                 table = clip_table(songs, records, library.genres)
                 write_files(table, work.clips, work.dataset / split)
             elif songs:
-                table = clip_table(mixed(songs), records, library.genres)
+                songs.sort(key=lambda song: mixing_key(song.song_id))
+                table = clip_table(songs, records, library.genres)
                 write_parquet(table, work.clips, work.dataset / "data", split)
         write_songs(rows, work.dataset)
         if args.feature_stats:

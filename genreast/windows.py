@@ -23,7 +23,7 @@ from genreast.audio import (
     stream_audio,
     window_starts,
 )
-from genreast.excerpts import NotSought, read_excerpts
+from genreast.excerpts import DecodeWhole, read_excerpts
 
 Source = str | Path | bytes
 
@@ -106,7 +106,7 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
     if isinstance(source, bytes):
         return _whole(source, cut)
     if cut.max_windows:
-        with contextlib.suppress(NotSought):
+        with contextlib.suppress(DecodeWhole):
             return _excerpts(source, cut)
     if not is_long(source):
         return _whole(source, cut)

@@ -137,7 +137,7 @@ def sharded(tmp_path_factory, genre_dataset) -> Path:
                 link.symlink_to(clip)
             names = rows.features["label"].names
             target = folder / "dataset" / "data"
-            table.sort(key=lambda row: row["song_id"].rsplit("-", 1)[-1])
+            table.sort(key=lambda row: assembly.mixing_key(row["song_id"]))
             clips = pa.Table.from_pylist(table, schema=assembly.clip_schema(names))
             assembly.write_parquet(clips, folder / "clips", target, split)
     assert len(list(target.glob("train-*"))) > 3

@@ -235,3 +235,8 @@ def _model_index_errors(index) -> list[str]:
                 if not isinstance(metric.get("type"), str) or metric.get("value") is None:
                     errors.append('"metrics.type" and "metrics.value" are required')
     return errors
+
+
+def files_of(commit: Commit) -> set[str]:
+    """The names of a commit's files, but for the one that the Hub itself puts there."""
+    return set(commit.files) - {".gitattributes"}

@@ -118,3 +118,15 @@ def test_what_a_header_promises_too_much_is_decoded_as_far_as_it_goes(tmp_path):
     soundfile.write(path, melody(7, 8.0), 16_000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert 3 < len(load_audio(path)) / 16_000 < 5
+
+
+def test_without_the_program_the_library_is_enough_for_sound_files(tmp_path, monkeypatch):
+    path, broken = tmp_path / "song.wav", tmp_path / "broken.mp3"
+    soundfile.write(path, melody(8, 2.0), 16_000, "FLOAT")
+    broken.write_text("no music")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert len(load_audio(path)) == 32_000
+    with pytest.raises(AudioError, match="not audio FFmpeg can open"):
+        load_audio(broken)
+    with pytest.raises(AudioError, match="`ffmpeg` is not installed"):
+        next(stream_audio(path))

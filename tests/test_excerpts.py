@@ -9,7 +9,7 @@ from song_library import melody
 
 from genreast import audio, windows
 from genreast.audio import load_audio
-from genreast.excerpts import NotSought, read_excerpts
+from genreast.excerpts import DecodeWhole, read_excerpts
 from genreast.windows import Cut, open_song
 
 SECONDS = 26.0
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_trusted_is_decoded_whole(make, name, options, cha
     path = make(name, *options)
     if change:
         path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(NotSought):
+    with pytest.raises(DecodeWhole):
         read_excerpts(path, WINDOW, some)
     limited = open_song(path, Cut(WINDOW, max_windows=3))
     assert limited.starts == Cut(WINDOW, max_windows=3).starts(limited.samples)
@@ -114,17 +114,17 @@ def test_no_sound_is_not_sought(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     for path in (*map(tmp_path.joinpath, contents), tmp_path / "absent.mp3", tmp_path):
-        with pytest.raises(NotSought):
+        with pytest.raises(DecodeWhole):
             read_excerpts(path, WINDOW, some)
 
 
 def test_excerpts_of_most_of_a_song_or_too_many_for_memory_are_not_worth_it(make, monkeypatch):
     path = make("song.flac")
-    with pytest.raises(NotSought, match="are asked for"):
+    with pytest.raises(DecodeWhole, match="are asked for"):
         read_excerpts(path, WINDOW, Cut(WINDOW).starts)
     assert read_excerpts(path, WINDOW, some)
     monkeypatch.setattr("genreast.excerpts.STREAM_SECONDS", 10)
-    with pytest.raises(NotSought, match="are asked for"):
+    with pytest.raises(DecodeWhole, match="are asked for"):
         read_excerpts(path, WINDOW, some)
 
 

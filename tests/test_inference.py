@@ -12,7 +12,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from transformers import ASTConfig, ASTModel, BertConfig, pipeline
 
-from genreast import attention, checkpoint
+from genreast import attention, checkpoint, inference
 from genreast.audio import AudioError, load_audio, window_starts
 from genreast.errors import UserError
 from genreast.features import LogMel
@@ -309,3 +309,10 @@ def test_batches_heard_side_by_side_give_the_answers_of_one_after_another(
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.log_probabilities, other.log_probabilities)
         assert np.array_equal(one.embedding, other.embedding)
+
+
+def test_a_small_model_hears_a_batch_a_core_and_a_large_one_a_batch(tiny_model, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert GenreClassifier.from_pretrained(tiny_model, "cpu").batches_at_once == 3
+    monkeypatch.setattr(inference, "is_large", lambda model: True)
+    assert GenreClassifier.from_pretrained(tiny_model, "cpu").batches_at_once == 1

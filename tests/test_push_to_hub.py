@@ -1,0 +1,187 @@
+"""`push_to_hub.py` as it is run, against a Hub on loopback."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT
+from hub_store import files_of
+from trained_model import GENRES, make_evaluation, make_model_dir
+
+from genreast.arguments import PushArguments
+from genreast.config import parse
+from genreast.errors import UserError
+from genreast.publishing import pack
+
+PIPELINE = """
+import json, sys
+from transformers import pipeline
+scores = pipeline("audio-classification", model=sys.argv[1])(sys.argv[2], top_k=None)
+print(json.dumps({row["label"]: row["score"] for row in scores}))
+"""
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory) -> Path:
+    return make_model_dir(tmp_path_factory.mktemp("models") / "first")
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory, model_dir) -> Path:
+    return make_evaluation(tmp_path_factory.mktemp("evaluation") / "first", model_dir)
+
+
+def run_script(hub, home, *arguments, token="hf_alice") -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "push_to_hub.py"), *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
+    environment |= hub.environment(home, token)
+    return subprocess.run(command, env=environment, cwd=home.parent, capture_output=True, text=True)
+
+
+def run_python(hub, home, *command):
+    """The JSON that a fresh process with an empty cache prints."""
+    environment = os.environ | hub.environment(home, "hf_alice")
+    output = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True
+    )
+    assert output.returncode == 0, output.stderr
+    return json.loads(output.stdout)
+
+
+def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
+    hub, tmp_path, model_dir, evaluation
+):
+    song = tmp_path / "song.wav"
+    seconds = np.arange(160_000) / 16_000
+    sound = np.sin(2 * np.pi * (200 + 50 * seconds) * seconds) * np.sin(2 * np.pi * 2 * seconds)
+    soundfile.write(song, 0.5 * sound, 16_000)
+
+    pushed = run_script(
+        hub, tmp_path / "home", model_dir, "alice/genre", "--evaluation", evaluation, "--private"
+    )
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.split() == [f"{hub.url}/alice/genre"]
+    assert hub.repo("alice/genre").private
+    assert files_of(hub.repo("alice/genre").at("main")) == {
+        "README.md",
+        "config.json",
+        "figures/confusion_matrix.png",
+        "metrics.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        next(name for name in hub.repo("alice/genre").at("main").files if "tfevents" in name),
+        "training_config.yaml",
+    }
+
+    predict = [str(ROOT / "predict_song.py"), "alice/genre", str(song), "--format", "json"]
+    predicted = run_python(hub, tmp_path / "empty", *predict)
+    predicted = {row["label"]: row["score"] for row in predicted["genres"]}
+    published = run_python(hub, tmp_path / "empty2", "-c", PIPELINE, "alice/genre", str(song))
+    assert published.keys() == set(GENRES)
+    assert published == pytest.approx(predicted, abs=1e-3)
+    assert max(published.values()) > 0.4, "scores all alike would compare equal to anything"
+
+
+def test_publishing_again_without_the_evaluation_asks_first(hub, tmp_path, model_dir, evaluation):
+    def push(*flags):
+        flags = [*flags, "--staging_dir", tmp_path / "staged"]
+        return run_script(hub, tmp_path / "home", model_dir, "alice/genre", *flags)
+
+    assert push("--evaluation", evaluation).returncode == 0
+    assert_refused(push(), "alice/genre was published with --evaluation")
+    assert "metrics.json" in hub.repo("alice/genre").at("main").files
+    output = push("--take_down")
+    assert output.returncode == 0, output.stderr
+    assert "metrics.json" not in hub.repo("alice/genre").at("main").files
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--license", "mit"], ["--license is of a model: name its folder, MODEL_DIR"]),
+        (["--evaluation", "e", "--license", "mit"], ["--evaluation is of", "--license is of"]),
+    ],
+)
+def test_flags_of_a_model_without_one_are_refused(flags, words):
+    command = ["--dataset_dir", "data", "--dataset_repo", "alice/songs", *flags]
+    with pytest.raises(UserError) as refusal:
+        parse(PushArguments, argv=command)
+    assert all(each in str(refusal.value) for each in words)
+
+
+@pytest.mark.parametrize("flag", ["--dataset_license=mit", "--dataset_format=audiofolder"])
+def test_flags_of_a_dataset_without_one_are_refused(flag):
+    command = ["model", "alice/genre", "--dataset_repo", "alice/songs"]
+    assert parse(PushArguments, argv=command).dataset_repo == "alice/songs"
+    with pytest.raises(UserError, match="name its folder as --dataset_dir"):
+        parse(PushArguments, argv=[*command, flag])
+
+
+@pytest.mark.parametrize("repo_id", ["genre", "alice/my genre", "alice/genre/v1"])
+def test_a_wrong_repo_id_is_named_at_once(hub, tmp_path, model_dir, repo_id):
+    output = run_script(hub, tmp_path / "home", model_dir, repo_id)
+    assert_refused(output, f"'{repo_id}' is not a Hub id; expected USER/NAME")
+    assert not hub.calls
+
+
+def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, model_dir):
+    folder = tmp_path / "staged"
+    options = ["--dry_run", "--staging_dir", folder]
+    output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.split() == [str(folder)]
+    assert (folder / "README.md").is_file()
+    assert not hub.calls
+
+
+def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, genre_dataset):
+    data = shutil.copytree(genre_dataset, tmp_path / "processed")
+    options = ["--dataset_dir", data, "--dataset_repo", "alice/songs", "--space", "alice/page"]
+    options += ["--dry_run", "--staging_dir", tmp_path / "staged"]
+    output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
+    assert output.returncode == 0, output.stderr
+    names = ["staged-dataset", "staged", "staged-space"]
+    assert output.stdout.split() == [str(tmp_path / name) for name in names]
+    assert all((tmp_path / name / "README.md").is_file() for name in names)
+    assert not (tmp_path / "processed-hub_staging").exists()
+
+
+def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
+    tmp_path, model_dir, genre_dataset, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    command = [str(model_dir), "alice/genre", "--staging_dir", ".", "--space", "alice/page"]
+    command += ["--dataset_dir", str(genre_dataset), "--dataset_repo", "alice/songs"]
+    template, page_dir = ROOT / "model_card.md", ROOT / "examples" / "space"
+    parcels = pack(parse(PushArguments, argv=command), template, page_dir)
+    names = ["here-dataset", "here", "here-space"]
+    assert [parcel.folder for parcel in parcels] == [tmp_path / name for name in names]
+
+
+def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):
+    dataset_dir = shutil.copytree(genre_dataset, tmp_path / "processed")
+    options = ["--dataset_dir", dataset_dir, "--dataset_repo", "alice/songs"]
+    output = run_script(hub, tmp_path / "home", *options)
+    assert output.returncode == 0, output.stderr
+    assert "no --dataset_license, so it is kept private" in output.stderr
+    assert output.stdout.split() == [f"{hub.url}/datasets/alice/songs"]
+    assert hub.repo("alice/songs", "dataset").private
+
+
+def test_what_is_missing_is_named_before_the_network_is_touched(hub, tmp_path):
+    output = run_script(hub, tmp_path / "home", tmp_path, "alice/genre")
+    assert_refused(output, "is not a trained model: it has no config.json, no model.safetensors")
+    assert not hub.calls
+
+
+def assert_refused(output: subprocess.CompletedProcess, words: str) -> None:
+    assert output.returncode == 2, output.stderr
+    assert words in output.stderr
+    assert "Traceback" not in output.stderr
