@@ -1,15 +1,20 @@
-"""Attention in bfloat16 on a CPU: plain matrix products, a few heads at a time.
+"""Ways of attention that are faster where sdpa, as the library calls it, is slow.
 
-torch's fused kernel gains nothing from bfloat16 on a CPU without matrix tiles; two plain products
-do, as long as the scores between them stay in the cache.
+In bfloat16 on a CPU: plain matrix products, a few heads at a time. torch's fused kernel gains
+nothing from bfloat16 on a CPU without matrix tiles; two plain products do, as long as the scores
+between them stay in the cache.
+
+In a compiled model: sdpa without a mask.
 """
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 NAME = "heads_in_turn"
+UNMASKED = "sdpa_without_mask"
 
 
 def heads_in_turn(
@@ -53,3 +58,15 @@ def use(model: nn.Module) -> None:
     if plain and not torch.cpu.get_capabilities().get("amx_bf16"):
         AttentionInterface.register(NAME, heads_in_turn)
         model.set_attn_implementation(NAME)
+
+
+def use_no_mask(model: nn.Module) -> None:
+    """Have sdpa get no mask from now on: no token of an AST is padding.
+
+    Where torch is thought to export, as when torch 2.11 compiles, transformers makes a mask that
+    hides nothing. No fused kernel takes it: on an H100 a step needs twice the time of one that is
+    not compiled, and three times its memory.
+    """
+    if model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(UNMASKED, sdpa_attention_forward)
+        model.set_attn_implementation(UNMASKED)

@@ -35,7 +35,7 @@ from genreast.model_folder import save, training_config
 from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
-from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
+from genreast.recipe import LAUNCHED_PRECISION, TrainArguments, share_of_cores
 from genreast.run_folder import (
     ResumeSettings,
     checkpoint_to_resume,
@@ -52,7 +52,7 @@ from genreast.training import GenreTrainer, Patience
 def fine_tune(args: TrainArguments) -> None:
     """Train as the settings say and save the model folder. All processes call this."""
     quiet_libraries()
-    use_all_cores(args)
+    use_all_cores()
     with output_folder(args), plain_faults(args):
         set_seed(args.seed)
         dataset, splits, train_clips, eval_clips = read_dataset(args)
@@ -126,12 +126,10 @@ def quiet_libraries() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
-def use_all_cores(args: TrainArguments) -> None:
-    """On a CPU, share its cores among the processes: `accelerate launch` leaves each one thread."""
-    launched = LAUNCHED_PRECISION in os.environ
-    if launched and args.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS") == "1":
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+def use_all_cores() -> None:
+    """Share the host's cores among its processes: `accelerate launch` leaves each one thread."""
+    if LAUNCHED_PRECISION in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+        torch.set_num_threads(max(1, share_of_cores()))
 
 
 def check_splits(splits: DatasetDict, dataset: str) -> None:

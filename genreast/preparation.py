@@ -35,7 +35,7 @@ from genreast.song_table import SongRow, read_songs, summary, write_songs
 from genreast.songs import Library, as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
 from genreast.work_folder import WorkFolder, cut_settings
-from genreast.workers import Failed, Task, default_workers, run_dask, run_local
+from genreast.workers import Failed, Task, run_dask, run_local, usable_cores
 
 PATIENCE = 25.0  # seconds that the smallest file may take
 BYTES_A_SECOND = 1_000_000  # a larger file has a second more for each million bytes
@@ -68,7 +68,7 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
     if args.dask:
         results = run_dask(cut_song, tasks, args.dask)
     else:
-        workers = min(args.num_workers or default_workers(), max(len(tasks), 1))
+        workers = min(args.num_workers or usable_cores(), max(len(tasks), 1))
         results = run_local(cut_song, tasks, workers)
     bar = tqdm(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
     try:

@@ -18,6 +18,7 @@ from transformers.utils import is_flash_attn_2_available
 from genreast.config import Faults, option
 from genreast.errors import UserError
 from genreast.precision import multiplies_bfloat16
+from genreast.workers import usable_cores
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = ("tiny", "small", "base")
@@ -32,6 +33,7 @@ REFUSED = {  # options of the Trainer that do harm or fail here, and why
     "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
 }
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
+MOST_LOADERS = 8  # processes that decode for one GPU
 LOWER = ("log_loss", "ece")  # the lower, the better
 SCORES = (
     *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
@@ -161,18 +163,27 @@ class TrainArguments(TrainingArguments):
     remove_unused_columns: bool = _training(
         False, "must be false: waveforms are not the model's own input"
     )
+    dataloader_num_workers: int | None = _training(
+        None,
+        "processes that decode ahead of the model (default: for a GPU its share of the cores, at"
+        f" most {MOST_LOADERS}; for a CPU none)",
+    )
+    dataloader_persistent_workers: bool | None = _training(
+        None, "keep those processes from epoch to epoch (default: where there are any)"
+    )
     do_train: bool = _training(True, "must be true: this script trains")
     seed: int = _training(0, "seed of everything random in training")
 
     def __post_init__(self):
+        # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self._choose_loaders()
         self._check()
         if (self.resume_from_checkpoint or "").lower() in ("", "false", "no", "none"):
             self.resume_from_checkpoint = None  # once for all who ask whether it was given
         if self.average_checkpoints and self.save_total_limit is not None:
             # The best is one of those kept, and need not be one of the last.
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
-        # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._choose_precision()
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
@@ -192,6 +203,14 @@ class TrainArguments(TrainingArguments):
             self.fp16 = self.fp16 or launched == "fp16"
             able = launched == "bf16" or multiplies_bfloat16(torch.device(device))
             self.bf16 = able and not self.fp16
+
+    def _choose_loaders(self) -> None:
+        """Decode beside a GPU, which is not to wait for it; a CPU has no cores left for that."""
+        if self.dataloader_num_workers is None:
+            waits = torch.cuda.is_available() and not self.use_cpu
+            self.dataloader_num_workers = loaders_of_a_gpu() if waits else 0
+        if self.dataloader_persistent_workers is None:
+            self.dataloader_persistent_workers = self.dataloader_num_workers > 0
 
     def _check(self) -> None:
         faults = Faults()
@@ -348,3 +367,16 @@ class TrainArguments(TrainingArguments):
             f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
             f"set --greater_is_better {str(not lower).lower()}",
         )
+
+
+def loaders_of_a_gpu() -> int:
+    """Processes that decode for each GPU of this host: its share of the cores but one, at most 8.
+
+    That one is the training process's own.
+    """
+    return max(0, min(share_of_cores() - 1, MOST_LOADERS))
+
+
+def share_of_cores() -> int:
+    """The cores of each training process on this host."""
+    return usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -106,6 +106,8 @@ class GenreTrainer(Trainer):
         last_layer.use(model)
         if args.bf16 and args.device.type == "cpu":
             attention.use(model)
+        if args.torch_compile:
+            attention.use_no_mask(model)
 
     def get_train_dataloader(self) -> DataLoader:
         """The Trainer's own; streamed clips are asked for a whole batch at a time."""

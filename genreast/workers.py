@@ -36,7 +36,7 @@ class Failed(str):
     """Why a task gave no result: its worker crashed, or it took too long."""
 
 
-def default_workers() -> int:
+def usable_cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

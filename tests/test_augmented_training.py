@@ -48,6 +48,12 @@ def test_each_part_alone_changes_what_is_learned(flags, trained):
     assert (trained(*flags) - trained()).abs().max() > 1e-4
 
 
+def test_a_compiled_model_leaves_other_patches_out_in_every_step(trained):
+    flags = ["--patchout", "0.5", "--max_steps", "4"]
+    compiled = ["--torch_compile", "true", "--torch_compile_backend", "eager"]
+    torch.testing.assert_close(trained(*flags, *compiled), trained(*flags), atol=1e-6, rtol=0)
+
+
 def test_a_clip_is_heard_beyond_its_beginning(trained, genre_dataset, tmp_path):
     """Were the first second alone heard, silence after it would change nothing."""
     silenced = shutil.copytree(genre_dataset, tmp_path / "silenced")

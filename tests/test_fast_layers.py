@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from transformers import ASTFeatureExtractor
+from transformers import ASTFeatureExtractor, masking_utils
 
-from genreast import last_layer, packed
+from genreast import attention, last_layer, packed
 from genreast.augment import patchout
 from genreast.inference import GenreClassifier
 from genreast.model import from_scratch, set_labels
@@ -29,11 +29,11 @@ def features():
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", ["sdpa", "eager"])
 def test_a_last_layer_for_the_pooled_tokens_gives_the_same_answer_and_gradients(
-    model, features, attention, checkpointing
+    model, features, kind, checkpointing
 ):
-    model.double().set_attn_implementation(attention)  # rounding then hides no difference
+    model.double().set_attn_implementation(kind)  # rounding then hides no difference
     ours = copy.deepcopy(model).train()
     last_layer.use(ours)
     if checkpointing:
@@ -49,6 +49,23 @@ def test_a_last_layer_for_the_pooled_tokens_gives_the_same_answer_and_gradients(
     for name, expected in stock.items():
         torch.testing.assert_close(pooled[name], expected, atol=1e-12, rtol=1e-9, msg=name)
     assert max(tensor.abs().max() for tensor in stock.values()) > 0.1
+
+
+def test_a_model_to_compile_is_given_no_mask_and_answers_the_same(model, features, monkeypatch):
+    monkeypatch.setattr(masking_utils, "is_torchdynamo_exporting", lambda: True)
+    masks, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*words, attn_mask=None, **options):
+        masks.append(attn_mask)
+        return attend(*words, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    expected = model(features).logits
+    assert all(mask is not None for mask in masks), "the library makes no needless mask any more"
+    masks.clear()
+    attention.use_no_mask(model)
+    torch.testing.assert_close(model(features).logits, expected)
+    assert masks and all(mask is None for mask in masks)
 
 
 @pytest.mark.skipif(not packed.can_pack(), reason="this CPU does not multiply bfloat16")
