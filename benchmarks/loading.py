@@ -2,8 +2,8 @@
 
     python -m benchmarks.loading [--quick] [--sizes small base]
 
-Steps as `train_hf.py` makes them, on made clips of 10 s, each run in a process of its own: without
-processes that decode, and with as many as a training takes by itself.
+Steps as `train_hf.py` makes them, on made clips of 10 s, each run in a process of its own: decoding
+between the steps, and beside them in as many processes as a training takes by itself.
 Writes benchmarks/results/loading.json.
 """
 
@@ -15,7 +15,6 @@ from benchmarks.made_dataset import make_dataset
 from benchmarks.measure import rounded, save
 from benchmarks.one_training import Run
 from benchmarks.training import BFLOAT16, in_process
-from genreast.recipe import TrainArguments
 
 BATCH = 32
 
@@ -34,19 +33,16 @@ def main() -> None:
 
 
 def measure(dataset: str, size: str, quick: bool = False) -> dict:
-    """Samples a second by the number of decoding processes, and what the chosen number gains."""
-    with tempfile.TemporaryDirectory() as folder:
-        chosen = TrainArguments(output_dir=folder).dataloader_num_workers
+    """Samples a second either way, and what decoding beside the steps gains."""
     steps, batch = (2, 2) if quick else (60, BATCH)
     common = {"size": size, "steps": steps, "batch_size": batch, "bf16": BFLOAT16, "patchout": 0.5}
-    rates = {
-        workers: in_process(Run("ours", dataset, workers=workers, **common))["samples_per_second"]
-        for workers in sorted({0, chosen})
-    }
+    runs = [in_process(Run("ours", dataset, workers=workers, **common)) for workers in (0, None)]
+    between, beside = (run["samples_per_second"] for run in runs)
     return {
-        "chosen": chosen,
-        "samples_per_second": {str(workers): rate for workers, rate in rates.items()},
-        "gain": rounded(rates[chosen] / rates[0]),
+        "between_the_steps": between,
+        "beside_them": beside,
+        "processes": runs[1]["workers"],
+        "gain": rounded(beside / between),
     }
 
 

@@ -39,7 +39,7 @@ class Run:
     batch_size: int = 8  # a process
     bf16: bool = False
     patchout: float = 0.0
-    workers: int = 0
+    workers: int | None = 0  # None: what a training takes by itself
     window_seconds: float = 10.24  # 1024 frames, the stock extractor's
 
 
@@ -80,6 +80,7 @@ def train(run: Run) -> dict | None:
     processes = trainer.args.world_size
     rate = processes * run.batch_size / clock.seconds_a_step
     result = {**asdict(run), "processes": processes, "samples_per_second": rounded(rate)}
+    result["workers"] = trainer.args.dataloader_num_workers
     del result["dataset"]
     tokens = tokens_kept(model.config, run.patchout)
     flops = training_flops(model.config, tokens, pooled_alone=run.way == "ours")
@@ -104,7 +105,6 @@ def our_trainer(run: Run, model, folder: str, clock: Clock) -> GenreTrainer:
         bf16=run.bf16,
         patchout=run.patchout,
         dataloader_num_workers=run.workers,
-        dataloader_persistent_workers=run.workers > 0,
         eval_strategy="no",
         save_strategy="no",
         load_best_model_at_end=False,

@@ -86,10 +86,10 @@ def real_music(*step) -> list[tuple]:
 
 
 def gpu() -> list[tuple]:
-    """The GPU's benchmark, where there is one."""
+    """The GPU's benchmarks, where there is one."""
     import torch
 
-    return [("gpu",)] if torch.cuda.is_available() else []
+    return [("gpu",), ("loading",)] if torch.cuda.is_available() else []
 
 
 if __name__ == "__main__":

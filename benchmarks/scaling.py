@@ -91,6 +91,22 @@ def feeding(results: Results) -> str:
     return markdown(heads, rows, gpu or None)
 
 
+def loading(results: Results) -> str:
+    """Clips a second that `train_hf.py` hears on one GPU, by who decodes them."""
+    found = results.get("loading")
+    rows = [
+        [
+            size,
+            figure(one["between_the_steps"]),
+            figure(one["beside_them"]),
+            str(one["processes"]),
+        ]
+        for size, one in (found or {}).get("sizes", {}).items()
+    ]
+    heads = ["model", "decoding between the steps, clips/s", "beside them", "processes"]
+    return markdown(heads, rows, found)
+
+
 def streaming(results: Results) -> str:
     """Memory and speed of a process that reads shards, for each size of its buffer."""
     found = results.get("streaming")
@@ -194,6 +210,7 @@ TABLES = {
     "storing": storing,
     "training": training,
     "feeding": feeding,
+    "loading": loading,
     "streaming": streaming,
     "mixing": mixing,
 }

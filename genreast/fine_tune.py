@@ -35,7 +35,7 @@ from genreast.model_folder import save, training_config
 from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
-from genreast.recipe import LAUNCHED_PRECISION, TrainArguments, share_of_cores
+from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
 from genreast.run_folder import (
     ResumeSettings,
     checkpoint_to_resume,
@@ -47,6 +47,7 @@ from genreast.run_folder import (
 from genreast.shards import read_shards, with_sound
 from genreast.streaming import StreamedClips
 from genreast.training import GenreTrainer, Patience
+from genreast.workers import share_of_cores
 
 
 def fine_tune(args: TrainArguments) -> None:

@@ -109,7 +109,9 @@ class ProbeTrainer(GenreTrainer):
         )
         self.train_dataset, self.eval_dataset = self.train_clips, self.eval_clips
         self.data_collator = collate_embeddings
-        args.dataloader_num_workers, args.dataloader_persistent_workers = 0, False  # all is decoded
+        # All is decoded: processes beside this one would only slow it down.
+        args.dataloader_num_workers = 0
+        args.dataloader_persistent_workers, args.dataloader_prefetch_factor = False, None
         self.model = self.model_wrapped = Head(model.classifier)
 
     def _save(self, output_dir=None, state_dict=None):

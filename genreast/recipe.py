@@ -18,7 +18,6 @@ from transformers.utils import is_flash_attn_2_available
 from genreast.config import Faults, option
 from genreast.errors import UserError
 from genreast.precision import multiplies_bfloat16
-from genreast.workers import usable_cores
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 SIZES = ("tiny", "small", "base")
@@ -33,7 +32,6 @@ REFUSED = {  # options of the Trainer that do harm or fail here, and why
     "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
 }
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
-MOST_LOADERS = 8  # processes that decode for one GPU
 LOWER = ("log_loss", "ece")  # the lower, the better
 SCORES = (
     *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
@@ -166,25 +164,24 @@ class TrainArguments(TrainingArguments):
     dataloader_num_workers: int | None = _training(
         None,
         "processes that decode ahead of the model (default: for a GPU its share of the cores, at"
-        f" most {MOST_LOADERS}; for a CPU none)",
-    )
-    dataloader_persistent_workers: bool | None = _training(
-        None, "keep those processes from epoch to epoch (default: where there are any)"
+        " most 8; for a CPU none)",
     )
     do_train: bool = _training(True, "must be true: this script trains")
     seed: int = _training(0, "seed of everything random in training")
 
     def __post_init__(self):
-        # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        self._choose_loaders()
         self._check()
         if (self.resume_from_checkpoint or "").lower() in ("", "false", "no", "none"):
             self.resume_from_checkpoint = None  # once for all who ask whether it was given
         if self.average_checkpoints and self.save_total_limit is not None:
             # The best is one of those kept, and need not be one of the last.
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
+        # Said outright, for the Trainer refuses bfloat16 on a CPU it was not told to use.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._choose_precision()
+        # The Trainer takes a number alone. What a GPU is given follows from the clips it hears.
+        self.workers_undecided = self.dataloader_num_workers is None
+        self.dataloader_num_workers = self.dataloader_num_workers or 0
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
         super().__post_init__()
@@ -203,14 +200,6 @@ class TrainArguments(TrainingArguments):
             self.fp16 = self.fp16 or launched == "fp16"
             able = launched == "bf16" or multiplies_bfloat16(torch.device(device))
             self.bf16 = able and not self.fp16
-
-    def _choose_loaders(self) -> None:
-        """Decode beside a GPU, which is not to wait for it; a CPU has no cores left for that."""
-        if self.dataloader_num_workers is None:
-            waits = torch.cuda.is_available() and not self.use_cpu
-            self.dataloader_num_workers = loaders_of_a_gpu() if waits else 0
-        if self.dataloader_persistent_workers is None:
-            self.dataloader_persistent_workers = self.dataloader_num_workers > 0
 
     def _check(self) -> None:
         faults = Faults()
@@ -322,10 +311,12 @@ class TrainArguments(TrainingArguments):
             "--save_only_model is true; --average_checkpoints needs whole checkpoints: leave it"
             " false",
         )
-        faults.unless(
-            self.dataloader_num_workers > 0 or not self.dataloader_persistent_workers,
-            "--dataloader_persistent_workers is true; it takes --dataloader_num_workers above 0",
-        )
+        for name in ("dataloader_persistent_workers", "dataloader_prefetch_factor"):
+            value = getattr(self, name)
+            faults.unless(
+                self.dataloader_num_workers or not value,
+                f"--{name} is {value}; it takes --dataloader_num_workers above 0",
+            )
         faults.unless(
             self.eval_do_concat_batches,
             "--eval_do_concat_batches is false; leave it true: the metrics are of all batches",
@@ -367,16 +358,3 @@ class TrainArguments(TrainingArguments):
             f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
             f"set --greater_is_better {str(not lower).lower()}",
         )
-
-
-def loaders_of_a_gpu() -> int:
-    """Processes that decode for each GPU of this host: its share of the cores but one, at most 8.
-
-    That one is the training process's own.
-    """
-    return max(0, min(share_of_cores() - 1, MOST_LOADERS))
-
-
-def share_of_cores() -> int:
-    """The cores of each training process on this host."""
-    return usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -19,6 +19,7 @@ MODEL_FILES = ("config.json", "model.safetensors", "training_config.yaml")
 SETTINGS_FILE = "resume_settings.json"
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer")
+WORKER_GONE = ("killed by signal", "exited unexpectedly", "No space left")
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
@@ -245,8 +246,12 @@ def plain_faults(args: TrainArguments):
     """Turn the faults a user can mend, of memory, disk and settings, into their remedies."""
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        _, handed_over, words = str(error).rpartition("genreast.errors.UserError: ")
+        if not handed_over:
+            raise
+        # A process that decodes hands its error over as the text of a traceback.
+        raise UserError(words.strip()) from error
     except Exception as error:
         remedy = remedy_for(error, args)
         if remedy is None:
@@ -261,6 +266,12 @@ def remedy_for(error: Exception, args: TrainArguments) -> str | None:
     error of its own.
     """
     text = str(error)
+    if "DataLoader worker" in text and any(words in text for words in WORKER_GONE):
+        return (
+            "a process that decodes clips found no memory left; give a container more shared "
+            f"memory (--shm-size), or lower --dataloader_num_workers ({args.dataloader_num_workers}"
+            "), then go on from the last whole checkpoint with --resume_from_checkpoint last"
+        )
     out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
     if out_of_memory or any(words in text for words in NO_MEMORY):
         return (

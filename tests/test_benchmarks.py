@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import features, probe, scaling, streaming, table
+from benchmarks import features, loading, probe, scaling, streaming, table
 from benchmarks.growth import Growth, exponents
 from benchmarks.made_dataset import make_dataset
 from benchmarks.markdown import fill, read_results
@@ -162,6 +162,13 @@ print(json.dumps(gpu.measure(torch.device("cpu"), "tiny", quick=True)))
     assert all(row["share_of_the_matrix_rate"] > 0 for row in found["settings"])
     assert found["recipe"]["samples_per_second"] > 0
     assert table.gpu({"gpu": found}).count("\n| ") == len(found["settings"]) + 3
+
+
+def test_loading_is_measured_between_the_steps_and_beside_them(tmp_path):
+    data = str(make_dataset(tmp_path / "data", clips=4, seconds=1.5))
+    found = {"batch_size": 2, "sizes": {"tiny": loading.measure(data, "tiny", quick=True)}}
+    assert all(found["sizes"]["tiny"][way] > 0 for way in ("between_the_steps", "beside_them"))
+    assert scaling.loading({"loading": found}).count("\n| tiny |") == 1
 
 
 def test_a_probes_epochs_are_timed_apart(tmp_path):

@@ -7,7 +7,6 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from genreast import recipe
 from genreast.arguments import PredictArguments, PrepareArguments, PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
@@ -104,15 +103,6 @@ def test_every_training_config_is_taken(path):
         taken = getattr(settings, key)
         taken = getattr(taken, "value", taken)
         assert value is None or taken == value, key
-
-
-@pytest.mark.parametrize(
-    ("cores", "gpus", "expected"), [(64, 1, 8), (16, 4, 3), (2, 1, 1), (1, 1, 0), (4, 8, 0)]
-)
-def test_the_gpus_of_a_host_share_its_cores(monkeypatch, cores, gpus, expected):
-    monkeypatch.setattr(recipe, "usable_cores", lambda: cores)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(gpus))
-    assert recipe.loaders_of_a_gpu() == expected
 
 
 def test_base_yaml_writes_out_the_defaults():

@@ -1,5 +1,6 @@
 """The memory told before training is what torch then takes."""
 
+import math
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -10,7 +11,7 @@ from conftest import ROOT
 
 from genreast import last_layer
 from genreast.augment import patchout
-from genreast.batches import collate
+from genreast.batches import collate, decoding_processes
 from genreast.memory import saved_bytes, training_memory
 from genreast.model import freeze_body, from_scratch
 from genreast.recipe import TrainArguments
@@ -51,6 +52,23 @@ def test_what_is_kept_for_the_backward_pass_is_what_torch_saves(
     tokens = 2 + round(8 * 32 * (1 - share))
     told = BATCH * saved_bytes(model.config, tokens, half, checkpointing)
     assert told == pytest.approx(bytes_torch_saves(model, share, half), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch_bytes", "shared_bytes", "expected"),
+    [
+        (64, 15e6, math.inf, 8),
+        (4, 15e6, math.inf, 3),
+        (1, 15e6, math.inf, 0),
+        (0, 15e6, math.inf, 0),  # more GPUs than cores
+        (16, 15e6, 64 << 20, 1),  # a container's usual
+        (16, 15e7, 64 << 20, 0),
+    ],
+)
+def test_what_decodes_beside_a_gpu_fits_its_cores_and_the_memory_shared(
+    cores, batch_bytes, shared_bytes, expected
+):
+    assert decoding_processes(cores, batch_bytes, shared_bytes) == expected
 
 
 def test_a_frozen_body_keeps_nothing(tmp_path):

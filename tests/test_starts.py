@@ -145,7 +145,9 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
 ):
     """Embeddings computed once give the weights of hearing every clip in every epoch."""
     flags = [*PROBE, "--num_train_epochs", "3", "--per_device_train_batch_size", "5"]
-    run_training(short_start, genre_dataset, tmp_path / "probe", *flags)
+    beside = ["--dataloader_num_workers", "1", "--dataloader_persistent_workers", "true"]
+    beside += ["--dataloader_prefetch_factor", "2"]
+    run_training(short_start, genre_dataset, tmp_path / "probe", *flags, *beside)
     monkeypatch.setattr("genreast.fine_tune.can_probe", lambda *_: False)
     run_training(short_start, genre_dataset, tmp_path / "plain", *flags)
     probe, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("probe", "plain"))

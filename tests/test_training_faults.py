@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ import soundfile
 import yaml
 from conftest import ROOT, run_training
 from datasets import Dataset
+from torch.utils.data import get_worker_info
 
-from genreast import errors
+from genreast import batches, errors
+from genreast.audiofolder import load_splits
 from genreast.errors import UserError, run
 from genreast.metrics import score
 from genreast.recipe import SCORES, TrainArguments
@@ -47,6 +50,36 @@ def test_a_batch_too_large_for_memory_says_what_to_change(genre_dataset, tmp_pat
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
     assert "does not fit in memory (32 clips, 16 in evaluation); halve --per_dev" in done.stderr
+
+
+@pytest.mark.parametrize("beside", [[], ["--dataloader_num_workers", "1"]], ids=["here", "beside"])
+def test_a_clip_that_cannot_be_read_is_named_in_one_line_by_whoever_decodes(
+    beside, genre_dataset, short_start, tmp_path
+):
+    data = shutil.copytree(genre_dataset, tmp_path / "data")
+    path = Path(load_splits(data)["validation"][1]["audio"]["path"])
+    path.write_bytes(b"no sound")
+    with pytest.raises(UserError) as caught:
+        run_training(short_start, data, tmp_path / "model", *beside)
+    said = str(caught.value)
+    assert said.startswith(f"clip '{path.resolve()}' of the dataset cannot be read")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_decoding_process_that_was_killed_says_what_to_change(
+    genre_dataset, short_start, tmp_path, monkeypatch
+):
+    """As the system does where memory, or a container's shared memory, has come to its end."""
+    decode = batches.decode_clip
+
+    def die_beside(*words):
+        if get_worker_info():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(*words)
+
+    monkeypatch.setattr(batches, "decode_clip", die_beside)
+    with pytest.raises(UserError, match=r"lower --dataloader_num_workers \(1\)"):
+        run_training(short_start, genre_dataset, tmp_path, "--dataloader_num_workers", "1")
 
 
 def test_two_runs_do_not_share_a_folder(genre_dataset, short_start, tmp_path):
@@ -123,6 +156,7 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
         ({"metric_for_best_model": "loss", "greater_is_better": True}, "better the lower; set"),
         ({"attn_implementation": "flash_attention_2"}, "use sdpa"),
         ({"dataloader_persistent_workers": True}, "it takes --dataloader_num_workers above 0"),
+        ({"dataloader_prefetch_factor": 4}, "it takes --dataloader_num_workers above 0"),
         ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
         ({"eval_do_concat_batches": False}, "leave it true"),
         ({"from_scratch": "huge"}, "expected one of tiny, small, base"),
