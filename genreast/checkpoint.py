@@ -110,7 +110,7 @@ def _read_config(name: str) -> dict[str, Any]:
     try:
         config = PreTrainedConfig.get_config_dict(name)[0]
     except (OSError, ValueError) as error:
-        raise UserError(f"model '{name}' {_hub_words(error)}") from error
+        raise UserError(f"model '{name}' {hub_words(error)}") from error
     if not isinstance(config, dict):
         raise UserError(f"the {CONFIG_FILE} of model '{name}' is no object; copy it again")
     return config
@@ -121,7 +121,7 @@ def _check_file(name: str, file: str) -> None:
         raise UserError(f"'{name}' is no model folder: it holds no {file}")
 
 
-def _hub_words(error: BaseException) -> str:
+def hub_words(error: BaseException) -> str:
     """Why a model's files could not be had, from the chain of exceptions."""
     from huggingface_hub import errors
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 FIRST_SPEAKS_WITHIN = 10  # seconds
+HUB_CLIENT = "huggingface_hub.utils._http"  # the logger of its retries
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,6 +35,7 @@ def run(main: Callable[[], int | None]) -> None:
     # torch and transformers make a million objects as they load, which live to the end: looking
     # them over for garbage every few hundred took a sixth of the start.
     gc.set_threshold(100_000)
+    logging.getLogger(HUB_CLIENT).addFilter(_first_try_alone())
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     pressed = _note_ctrl_c()
@@ -61,6 +63,23 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"nothing can be written in '{folder}': {error.strerror}") from error
+
+
+def _first_try_alone() -> Callable[[logging.LogRecord], bool]:
+    """A filter of what the Hub's client says, which is two lines for each of its tries."""
+    told = os.environ.get("RANK", "0") != "0"
+
+    def let_through(record: logging.LogRecord) -> bool:
+        nonlocal told
+        cause, failed, _ = record.getMessage().partition(" thrown while requesting")
+        first = bool(failed) and not told
+        if first:
+            told = True
+            cause = cause.strip("'")
+            record.msg, record.args = f"the Hub does not answer ({cause}): trying again", ()
+        return first or not (failed or cause.startswith("Retrying in"))
+
+    return let_through
 
 
 def _note_ctrl_c() -> list[int]:

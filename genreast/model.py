@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, SAMPLING_RATE
-from genreast.checkpoint import could_be_on_the_hub, longest_window, one_line
+from genreast.checkpoint import could_be_on_the_hub, hub_words, longest_window, one_line
 from genreast.errors import UserError
 from genreast.features import num_frames
 
@@ -102,6 +102,9 @@ def from_pretrained(source: str, attn_implementation: str = "sdpa") -> ASTForAud
         raise UserError(f"model '{source}' is not there: expected a model folder or a Hub id")
     try:
         config = ASTConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model '{source}' {hub_words(error)}") from error
+    try:
         if config.model_type != ASTConfig.model_type:
             raise UserError(
                 f"'{source}' is a {config.model_type} model; expected an Audio Spectrogram "

@@ -74,3 +74,27 @@ def test_a_fault_of_our_own_keeps_its_traceback():
     done = subprocess.run(script("{}['version']"), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback") and "KeyError: 'version'" in done.stderr
+
+
+def test_a_hub_that_does_not_answer_is_told_of_once():
+    program = """
+        import httpx2
+        from huggingface_hub.utils import http_backoff
+        from genreast.errors import run
+
+        def main():
+            for name in ("config.json", "model.safetensors"):
+                try:
+                    url = f"http://127.0.0.1:9/{name}"  # where nobody listens
+                    http_backoff("HEAD", url, max_retries=2, base_wait_time=0.01)
+                except httpx2.ConnectError:
+                    pass
+
+        run(main)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(program)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("the Hub does not answer (") and line.endswith("): trying again")
