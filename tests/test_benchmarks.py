@@ -164,7 +164,8 @@ print(json.dumps(gpu.measure(torch.device("cpu"), "tiny", quick=True)))
     assert table.gpu({"gpu": found}).count("\n| ") == len(found["settings"]) + 3
 
 
-def test_loading_is_measured_between_the_steps_and_beside_them(tmp_path):
+def test_loading_is_measured_between_the_steps_and_beside_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "in_process", train)  # this one does as well
     data = str(make_dataset(tmp_path / "data", clips=4, seconds=1.5))
     found = {"batch_size": 2, "sizes": {"tiny": loading.measure(data, "tiny", quick=True)}}
     assert all(found["sizes"]["tiny"][way] > 0 for way in ("between_the_steps", "beside_them"))

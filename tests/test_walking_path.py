@@ -32,7 +32,7 @@ def work(tmp_path_factory, shared_audio) -> Path:
     script("prepare_dataset.py", raw, "--output_dir", "data", "--max_clips_per_song", 1,
            "--val_fraction", 0.2, "--test_fraction", 0.2, cwd=work)  # fmt: skip
     script("train_hf.py", ROOT / "configs/demo.yaml", "--dataset", "data", "--output_dir", "model",
-           "--num_train_epochs", 2, cwd=work)  # fmt: skip
+           "--num_train_epochs", 1, cwd=work)  # fmt: skip
     script("evaluate_model.py", "model", "--dataset", "data", "--split", "test",
            "--output_dir", "evaluation", cwd=work)  # fmt: skip
     script("push_to_hub.py", "model", "someone/genres", "--evaluation", "evaluation", "--dry_run",
