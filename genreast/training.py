@@ -6,6 +6,7 @@ or after its forward pass, or in a hook that is gone when training ends.
 
 import contextlib
 import math
+import multiprocessing
 import os
 from collections.abc import Iterator
 
@@ -119,9 +120,12 @@ class GenreTrainer(Trainer):
             attention.use_no_mask(model)
 
     def _decoding_processes(self) -> int:
-        """A GPU is not to wait for decoding; a CPU has no cores left for it."""
+        """A GPU is not to wait for decoding; a CPU has no cores left for it.
+
+        Processes that are not forked would load the libraries anew in every epoch.
+        """
         args = self.args
-        if args.device.type != "cuda":
+        if args.device.type != "cuda" or multiprocessing.get_start_method() != "fork":
             return 0
         clips = args.train_batch_size + args.eval_batch_size  # of both loaders at once
         clip_bytes = 4 * SAMPLING_RATE * math.ceil(self.train_clips.longest_seconds())

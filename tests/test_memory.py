@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from genreast import last_layer
+from genreast import last_layer, training, workers
 from genreast.augment import patchout
 from genreast.batches import collate, decoding_processes
 from genreast.memory import saved_bytes, training_memory
@@ -71,6 +71,20 @@ def test_what_decodes_beside_a_gpu_fits_its_cores_and_the_memory_shared(
     assert decoding_processes(cores, batch_bytes, shared_bytes) == expected
 
 
+def test_a_trainer_counts_what_may_decode_beside_its_gpu(make_trainer, monkeypatch):
+    trainer = make_trainer()
+    assert trainer.args.dataloader_num_workers == 0, "a CPU has no cores to spare"
+    monkeypatch.setattr(TrainArguments, "device", torch.device("cuda"))
+    monkeypatch.setattr(workers, "usable_cores", lambda: 16)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(training, "shared_memory", lambda: math.inf)
+    assert trainer._decoding_processes() == 3
+    clip = 2 * 16_000 * 4  # bytes of 2 s: the longest of the dataset lasts 1.5 s
+    batches = trainer.args.train_batch_size + trainer.args.eval_batch_size
+    monkeypatch.setattr(training, "shared_memory", lambda: 4 * 3 * batches * clip)
+    assert trainer._decoding_processes() == 1
+
+
 def test_a_frozen_body_keeps_nothing(tmp_path):
     model = from_scratch("tiny", max_length=512).train()
     args = TrainArguments(output_dir=str(tmp_path), bf16=False)
@@ -122,7 +136,7 @@ def test_evaluation_hears_no_more_windows_at_once_than_it_has_clips_a_batch(
 
 PEAK = """
 import gc, sys, torch
-from genreast import last_layer
+from genreast import last_layer, training, workers
 from genreast.augment import patchout
 from genreast.memory import training_memory
 from genreast.model import from_scratch
