@@ -1,8 +1,6 @@
 """Dataset rows → padded waveforms: what a DataLoader's workers do, and no more."""
 
 import math
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,8 +15,6 @@ from genreast.errors import UserError
 from genreast.features import pad_batch
 from genreast.imbalance import EpochSampler
 
-MOST_PROCESSES = 8  # that decode for one GPU
-HELD = 3  # batches of a decoding process: two ahead, as a DataLoader's are, and one in the making
 EMPTY = -1  # the index of a place in a batch that no clip fills
 NO_LABEL = -100  # of an empty place: the Trainer counts the others
 
@@ -111,21 +107,6 @@ def filled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return batch
     rows[0] |= not rows.any()
     return {key: values[rows] for key, values in batch.items()}
-
-
-def decoding_processes(cores: int, batch_bytes: int, shared_bytes: float) -> int:
-    """How many processes decode for a GPU: one for each of its cores but the training's own.
-
-    No more than 8, and than those whose batches fit into the memory they share with it: a
-    container's may be small, and a process that finds it full is killed.
-    """
-    fitting = shared_bytes / (HELD * batch_bytes)
-    return int(max(0, min(cores - 1, MOST_PROCESSES, fitting)))
-
-
-def shared_memory() -> float:
-    """Free bytes of the memory that processes hand tensors over in."""
-    return shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else math.inf
 
 
 def split_windows(

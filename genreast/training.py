@@ -5,14 +5,10 @@ or after its forward pass, or in a hook that is gone when training ends.
 """
 
 import contextlib
-import math
-import multiprocessing
-import os
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from transformers import (
     ASTFeatureExtractor,
@@ -24,17 +20,14 @@ from transformers import (
 from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
-from genreast.audio import SAMPLING_RATE
 from genreast.augment import Augmentation, patchout, random_crop
 from genreast.batches import (
     NO_LABEL,
     ClipDataset,
     WholeSteps,
     collate,
-    decoding_processes,
     filled,
     pool_windows,
-    shared_memory,
     split_windows,
 )
 from genreast.checkpoint import one_line, window_samples
@@ -49,12 +42,12 @@ from genreast.imbalance import (
     sampling_weights,
     soft_targets,
 )
+from genreast.loading import decoding_processes
 from genreast.metrics import evaluate_clips
 from genreast.model import load_weights
 from genreast.optimizer import parameter_groups
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
-from genreast.workers import share_of_cores
 
 TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # of an optimizer's groups, by the settings
 
@@ -110,7 +103,7 @@ class GenreTrainer(Trainer):
                 **options,
             )
         if args.workers_undecided:
-            args.dataloader_num_workers = self._decoding_processes()
+            args.dataloader_num_workers = decoding_processes(args, train_clips)
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the step's samples
         self.loss.to(args.device)
         last_layer.use(model)
@@ -118,20 +111,6 @@ class GenreTrainer(Trainer):
             attention.use(model)
         if args.torch_compile:
             attention.use_no_mask(model)
-
-    def _decoding_processes(self) -> int:
-        """A GPU is not to wait for decoding; a CPU has no cores left for it.
-
-        Processes that are not forked would load the libraries anew in every epoch.
-        """
-        args = self.args
-        if args.device.type != "cuda" or multiprocessing.get_start_method() != "fork":
-            return 0
-        clips = args.train_batch_size + args.eval_batch_size  # of both loaders at once
-        clip_bytes = 4 * SAMPLING_RATE * math.ceil(self.train_clips.longest_seconds())
-        shared = shared_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        found = decoding_processes(share_of_cores(), clips * clip_bytes, shared)
-        return min(gather_object([found]))  # streamed clips are dealt out to as many everywhere
 
     def get_train_dataloader(self) -> DataLoader:
         """The Trainer's own; streamed clips are asked for a whole batch at a time."""

@@ -68,6 +68,12 @@ def test_a_model_to_compile_is_given_no_mask_and_answers_the_same(model, feature
     assert masks and all(mask is None for mask in masks)
 
 
+def test_a_trainer_that_compiles_gives_its_model_no_mask(make_trainer):
+    compiles = {"torch_compile": True, "torch_compile_backend": "eager"}
+    assert make_trainer(**compiles).model.config._attn_implementation == attention.UNMASKED
+    assert make_trainer().model.config._attn_implementation == "sdpa"
+
+
 @pytest.mark.skipif(not packed.can_pack(), reason="this CPU does not multiply bfloat16")
 def test_packed_layers_answer_as_autocast_does(model, features):
     exact = model.eval()(features).logits

@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import ROOT
 
-from genreast import last_layer, training, workers
+from genreast import last_layer, loading, workers
 from genreast.augment import patchout
-from genreast.batches import collate, decoding_processes
+from genreast.batches import collate
+from genreast.loading import decoding_processes, fitting
 from genreast.memory import saved_bytes, training_memory
 from genreast.model import freeze_body, from_scratch
 from genreast.recipe import TrainArguments
@@ -68,7 +69,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_torch_saves(
 def test_what_decodes_beside_a_gpu_fits_its_cores_and_the_memory_shared(
     cores, batch_bytes, shared_bytes, expected
 ):
-    assert decoding_processes(cores, batch_bytes, shared_bytes) == expected
+    assert fitting(cores, batch_bytes, shared_bytes) == expected
 
 
 def test_a_trainer_counts_what_may_decode_beside_its_gpu(make_trainer, monkeypatch):
@@ -77,12 +78,12 @@ def test_a_trainer_counts_what_may_decode_beside_its_gpu(make_trainer, monkeypat
     monkeypatch.setattr(TrainArguments, "device", torch.device("cuda"))
     monkeypatch.setattr(workers, "usable_cores", lambda: 16)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    monkeypatch.setattr(training, "shared_memory", lambda: math.inf)
-    assert trainer._decoding_processes() == 3
-    clip = 2 * 16_000 * 4  # bytes of 2 s: the longest of the dataset lasts 1.5 s
+    monkeypatch.setattr(loading, "shared_memory", lambda: math.inf)
+    assert decoding_processes(trainer.args, trainer.train_clips) == 3
+    clip = 2 * 16_000 * 4  # bytes of 2 s, in whole seconds
     batches = trainer.args.train_batch_size + trainer.args.eval_batch_size
-    monkeypatch.setattr(training, "shared_memory", lambda: 4 * 3 * batches * clip)
-    assert trainer._decoding_processes() == 1
+    monkeypatch.setattr(loading, "shared_memory", lambda: 4 * 3 * batches * clip)
+    assert decoding_processes(trainer.args, trainer.train_clips) == 1
 
 
 def test_a_frozen_body_keeps_nothing(tmp_path):
@@ -136,7 +137,7 @@ def test_evaluation_hears_no_more_windows_at_once_than_it_has_clips_a_batch(
 
 PEAK = """
 import gc, sys, torch
-from genreast import last_layer, training, workers
+from genreast import last_layer
 from genreast.augment import patchout
 from genreast.memory import training_memory
 from genreast.model import from_scratch

@@ -13,6 +13,15 @@ from genreast.checkpoint import fingerprint
 from genreast.metrics import evaluate_clips
 
 GENRES = ["jazz", "pop|punk", "rock"]
+PUBLISHED = [  # beside the training's curves, whose file has a name of its own
+    "README.md",
+    "config.json",
+    "figures/confusion_matrix.png",
+    "metrics.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "training_config.yaml",
+]
 
 
 def make_model_dir(folder: Path, seed: int = 0) -> Path:
