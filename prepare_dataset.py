@@ -3,7 +3,8 @@
     python prepare_dataset.py path/to/songs --output_dir data/processed
 
 The songs lie in `<genre>/` or `<index>_<genre>/` folders, at any depth and in any format FFmpeg
-reads. A stopped run goes on where it was when the same command is given again.
+reads; --genre_by takes the genres from tags or a table instead. A stopped run goes on where it was
+when the same command is given again.
 """
 
 from genreast.errors import run
@@ -20,12 +21,12 @@ def main() -> int:
     if not args.dask:
         workers.start_server()
 
+    from genreast.genres import read_library
     from genreast.preparation import cut_songs, describe, left_out, read_tables, write_dataset
-    from genreast.songs import scan
     from genreast.work_folder import WorkFolder
 
     # 1. Find every file and the genres; take up what a stopped run left
-    library = scan(args.raw_dir)
+    library = read_library(args.raw_dir, args.genre_by, args.min_songs_per_genre)
     with WorkFolder(args) as work:
         summary = work.open(args.update)
         if summary is None:

@@ -9,6 +9,7 @@ from genreast.config import Faults, option, positional
 
 LONGEST_CLIP = 3600  # seconds
 MOST_OVERLAP = 0.99  # ten windows a second of sound
+GENRES_BY_NAME = ("folder", "tag")
 GROUPS_BY_NAME = ("song", "artist", "album", "folder")
 
 
@@ -18,6 +19,13 @@ class PrepareArguments:
 
     raw_dir: str | None = positional("folder of songs, one sub-folder a genre")
     output_dir: str = option("data/processed", "where the dataset is written")
+    genre_by: str = option(
+        "folder",
+        "where a song's genre stands: folder (the first below RAW_DIR), tag (the file's own) or"
+        " FILE.csv (path,genre)",
+        group="genres",
+    )
+    min_songs_per_genre: int = option(1, "leave out genres of fewer songs", group="genres")
     clip_seconds: float = option(CLIP_SECONDS, "length of a clip in seconds", group="clips")
     skip_start_seconds: float = option(
         0.0, "seconds left out at a song's start (the intro)", group="clips"
@@ -99,9 +107,13 @@ class PrepareArguments:
             silence is None or silence >= 0,
             f"--max_silence_seconds is {silence}; expected 0 or more seconds",
         )
-        for name in ("max_clips_per_song", "num_workers"):
+        for name in ("max_clips_per_song", "num_workers", "min_songs_per_genre"):
             value = getattr(self, name)
             faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")
+        faults.unless(
+            self.genre_by in GENRES_BY_NAME or self.genre_by.endswith(".csv"),
+            f"--genre_by is '{self.genre_by}'; expected folder, tag or FILE.csv",
+        )
         known = self.group_by in GROUPS_BY_NAME or self.group_by.endswith(".csv")
         faults.unless(
             known,

@@ -25,8 +25,9 @@ from datasets import load_dataset
 dataset = load_dataset({load})
 ```
 
-Columns: `audio`, `label` (the genre), `song_id` (clips of one recording share it), `group` (what
-never stands in two splits: here by {group_by}) and `start` (seconds into the song).
+Columns: `audio`, `label` (the genre: here by {genre_by}), `song_id` (clips of one recording share
+it), `group` (what never stands in two splits: here by {group_by}) and `start` (seconds into the
+song).
 
 ```
 {summary}
@@ -53,6 +54,7 @@ def write_card(
         clips=sum(row.clips for row in used),
         seconds=args.clip_seconds,
         load='"audiofolder", data_dir="."' if args.format == "files" else '"."',
+        genre_by=args.genre_by if not args.genre_by.endswith(".csv") else "a table of genres",
         group_by=args.group_by if not args.group_by.endswith(".csv") else "a table of groups",
         summary=summary,
         seed=args.seed,
@@ -65,6 +67,7 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
     grouped = "own group" if args.group_by.endswith(".csv") else args.group_by
     facts = {
         "clip_seconds": args.clip_seconds,
+        "genre_by": "own table" if args.genre_by.endswith(".csv") else args.genre_by,
         "group_by": grouped,
         "seed": args.seed,
         "val_fraction": args.val_fraction,

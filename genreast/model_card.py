@@ -65,6 +65,7 @@ SEEN = {  # split: what training had to do with it
     "test": ", which the training did not see",
 }
 SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it reads
+    "genre_by": "a song's genre: by {}",
     "group_by": "never in two splits: songs of one {}",
     "seed": "seed: {}",
     "duplicates": "recordings left out as duplicates: {}",
@@ -125,7 +126,11 @@ class ModelFacts:
         given = self.preparation
         known = {key: _plain(given[key]) for key in SPLIT_FACTS if key in given}
         facts = [SPLIT_FACTS[key].format(value) for key, value in known.items()]
-        unlike = {"songs of one song": "clips of one song", "one own group": "one group"}
+        unlike = {
+            "songs of one song": "clips of one song",
+            "one own group": "one group",
+            "by own table": "by a table",
+        }
         for words, better in unlike.items():
             facts = [fact.replace(words, better) for fact in facts]
         return facts

@@ -24,16 +24,12 @@ from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.errors import UserError
 from genreast.fingerprint import SavedFingerprints
-from genreast.groups import (
-    group_key,
-    joined_groups,
-    normalised,
-    read_group_table,
-    without_group,
-)
+from genreast.genres import Library
+from genreast.groups import group_key, joined_groups, without_group
 from genreast.song_table import SongRow, read_songs, summary, write_songs
-from genreast.songs import Library, as_unicode
+from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
+from genreast.tables import read_table, tell_strangers
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, run_dask, run_local, usable_cores
 
@@ -89,13 +85,10 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
 
     Raises UserError when one cannot be used, or a genre has fewer songs than there are splits.
     """
-    groups = read_group_table(args.group_by)
-    if unknown := groups.keys() - {normalised(song.path) for song in library.songs}:
-        print(
-            f"{len(unknown)} of {len(groups)} paths in '{args.group_by}' are no songs of RAW_DIR,"
-            f" such as '{min(unknown)}'",
-            file=sys.stderr,
-        )
+    groups = {}
+    if args.group_by.endswith(".csv"):
+        groups = read_table(args.group_by, "--group_by", "group")
+        tell_strangers(groups, args.group_by, [song.path for song in library.songs])
     _check_enough([song.genre for song in library.songs], library, args)
     return Tables(groups, _earlier_splits(work, args))
 
@@ -116,11 +109,13 @@ def describe(
         used = _drop_equal(used, earlier)
         links = _link_near(used, work)
     _check_enough([row.genre for row in used], library, args)
+    below_genres = args.genre_by == "folder"
     keys = [
-        group_key(row.path, records[row.song_id].tags, args.group_by, tables.groups) for row in used
+        group_key(row.path, records[row.song_id].tags, args.group_by, tables.groups, below_genres)
+        for row in used
     ]
     if args.group_by != "song" and (alone := keys.count(None)):
-        why = without_group(args.group_by)
+        why = without_group(args.group_by, below_genres)
         print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
     groups = joined_groups([row.song_id for row in used], keys, links)
     for row, group in zip(used, groups, strict=True):

@@ -1,4 +1,4 @@
-"""Ctrl-C is one word and status 130, whatever it falls into; an unwritable folder is told early."""
+"""Ctrl-C is one word and status 130, whatever it falls into; what cannot be written is told."""
 
 import os
 import signal
@@ -68,6 +68,24 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"nothing can be written in '.*/file/x': Not a directory"):
         check_writable(tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "told"),
+    [
+        (">&-", 0, ""),
+        ("| head -c 1", 0, ""),
+        ("> /dev/full", 2, "what this makes could not be written: No space left on device"),
+    ],
+)
+def test_output_that_goes_nowhere_ends_in_no_traceback(redirection, status, told):
+    if redirection.endswith("full") and not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    command = ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "bash"]
+    words = script("for _ in range(9): print('x' * 100_000)")
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert done.stderr == (f"error: {told}\n" if told else "")
 
 
 def test_a_fault_of_our_own_keeps_its_traceback():

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from genreast.errors import UserError
-from genreast.groups import group_key, joined_groups, read_group_table
-from genreast.tags import read_tags
+from genreast.groups import group_key, joined_groups
+from genreast.tables import read_table
+from genreast.tags import read_genre, read_tags
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg"])
@@ -18,19 +19,20 @@ def test_tags_are_read_from_any_container(tmp_path, suffix):
     path = tmp_path / f"song.{suffix}"
     soundfile.write(path, np.zeros(16_000), 16_000)
     tags = mutagen.File(path, easy=True)
-    tags["artist"], tags["album"] = "Björk", " Post "
+    tags["artist"], tags["album"], tags["genre"] = "Björk", " Post ", ["Trip Hop", "Pop"]
     tags.save()
     assert read_tags(path) == {"artist": "Björk", "album": "Post"}
+    assert read_genre(path) == "Trip Hop"
 
 
 @pytest.mark.parametrize(
     ("suffix", "names"),
     [
-        ("wav", ("TPE1", "TPE2", "TALB")),
-        ("aiff", ("TPE1", "TPE2", "TALB")),
-        ("wma", ("Author", "WM/AlbumArtist", "WM/AlbumTitle")),
-        ("wv", ("Artist", "Album Artist", "Album")),
-        ("m4a", ("\xa9ART", "aART", "\xa9alb")),
+        ("wav", ("TPE1", "TPE2", "TALB", "TCON")),
+        ("aiff", ("TPE1", "TPE2", "TALB", "TCON")),
+        ("wma", ("Author", "WM/AlbumArtist", "WM/AlbumTitle", "WM/Genre")),
+        ("wv", ("Artist", "Album Artist", "Album", "Genre")),
+        ("m4a", ("\xa9ART", "aART", "\xa9alb", "\xa9gen")),
     ],
 )
 def test_containers_have_their_own_names_for_tags(tmp_path, suffix, names):
@@ -40,11 +42,23 @@ def test_containers_have_their_own_names_for_tags(tmp_path, suffix, names):
     file = mutagen.File(path)
     if file.tags is None:
         file.add_tags()
-    for name, text in zip(names, ("Björk", "Various", "Post"), strict=True):
+    for name, text in zip(names, ("Björk", "Various", "Post", "Jazz"), strict=True):
         frame = getattr(mutagen.id3, name, None)
         file.tags[name] = frame(encoding=3, text=[text]) if frame else [text]
     file.save()
     assert read_tags(path) == {"artist": "Björk", "albumartist": "Various", "album": "Post"}
+    assert read_genre(path) == "Jazz"
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "wav"])
+def test_a_genre_that_id3_numbers_has_its_name(tmp_path, suffix):
+    path = tmp_path / f"song.{suffix}"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    file = mutagen.File(path)
+    file.add_tags()
+    file.tags.add(mutagen.id3.TCON(encoding=3, text=["(17)"]))
+    file.save()
+    assert read_genre(path) == "Rock"
 
 
 def test_a_file_without_tags_has_none(tmp_path):
@@ -52,6 +66,7 @@ def test_a_file_without_tags_has_none(tmp_path):
     soundfile.write(tmp_path / "bare.wav", np.zeros(800), 16_000)
     assert read_tags(tmp_path / "text.mp3") == read_tags(tmp_path / "bare.wav") == {}
     assert read_tags(tmp_path / "missing.flac") == {}
+    assert read_genre(tmp_path / "text.mp3") == read_genre(tmp_path / "bare.wav") == ""
 
 
 @pytest.mark.parametrize(
@@ -78,6 +93,11 @@ def test_songs_right_in_the_genre_folder_are_their_own_groups():
     assert group_key("jazz/caf\udce9/x.mp3", {}, "folder", {}) == "folder jazz/caf\\xe9"
 
 
+def test_any_folder_is_a_group_where_none_is_a_genre_s():
+    assert group_key("Artist/x.mp3", {}, "folder", {}, genre_folders=False) == "folder Artist"
+    assert group_key("x.mp3", {}, "folder", {}, genre_folders=False) is None
+
+
 def test_keys_and_links_both_join():
     groups = joined_groups(["a", "b", "c", "d", "e"], ["X", None, "X", None, "Y"], [(1, 2), (3, 4)])
     assert groups == ["X", "X", "X", "Y", "Y"]
@@ -87,9 +107,9 @@ def test_keys_and_links_both_join():
 def test_a_table_is_checked(tmp_path):
     table = tmp_path / "groups.csv"
     table.write_text("path,group\njazz/x.mp3,7\n")
-    assert read_group_table(str(table)) == {"jazz/x.mp3": "7"}
+    assert read_table(str(table), "--group_by", "group") == {"jazz/x.mp3": "7"}
     table.write_text("file,artist\n")
     with pytest.raises(UserError, match=r"columns \['file', 'artist'\]; expected 'path'"):
-        read_group_table(str(table))
-    with pytest.raises(UserError, match="cannot be read"):
-        read_group_table(str(tmp_path / "none.csv"))
+        read_table(str(table), "--group_by", "group")
+    with pytest.raises(UserError, match=r"--genre_by '.*none\.csv' cannot be read"):
+        read_table(str(tmp_path / "none.csv"), "--genre_by", "genre")

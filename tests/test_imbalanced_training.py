@@ -23,6 +23,7 @@ REMEDIES = {
 
 PLAIN = ["--layer_decay", "1", "--per_device_train_batch_size", "16", "--mixup_alpha", "0"]
 PLAIN += ["--mask_mel_bins", "0", "--mask_time_frames", "0", "--gain_db", "0"]
+PLAIN += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from conftest import ROOT
 # Each module imports only from those before it.
 ROOMS = """
     errors allocator audio features precision config arguments pages
-    songs splits tags cuts fingerprint clips song_table audiofolder workers work_folder
-    duplicates groups dataset_card clip_files assembly preparation
+    songs tables tags genres splits cuts fingerprint clips song_table audiofolder workers
+    work_folder duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe loading metrics
     attention last_layer optimizer training probe memory progress run_folder model_folder fine_tune
     launch excerpts windows packed inference answers
@@ -55,7 +55,7 @@ def test_the_modules_that_stand_apart_do():
     assert not reach("inference") & {"config", "arguments", "training", "audiofolder", "metrics"}
     for name in ("hub", "model_card"):
         assert not reach(name) & {"training", "audiofolder"}
-    for name in ("songs", "clips", "workers"):
+    for name in ("genres", "clips", "workers"):
         assert not reach(name) & {"model", "training", "config"}
 
 

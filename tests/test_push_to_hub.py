@@ -57,6 +57,7 @@ def run_python(hub, home, *command):
 def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
     hub, tmp_path, model_dir, evaluation
 ):
+    """And published again without its evaluation, it loses that only where it is told so."""
     song = tmp_path / "song.wav"
     seconds = np.arange(160_000) / 16_000
     sound = np.sin(2 * np.pi * (200 + 50 * seconds) * seconds) * np.sin(2 * np.pi * 2 * seconds)
@@ -79,16 +80,13 @@ def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
     assert published == pytest.approx(predicted, abs=1e-3)
     assert max(published.values()) > 0.4, "scores all alike would compare equal to anything"
 
-
-def test_publishing_again_without_the_evaluation_asks_first(hub, tmp_path, model_dir, evaluation):
-    def push(*flags):
+    def push_again(*flags):
         flags = [*flags, "--staging_dir", tmp_path / "staged"]
         return run_script(hub, tmp_path / "home", model_dir, "alice/genre", *flags)
 
-    assert push("--evaluation", evaluation).returncode == 0
-    assert_refused(push(), "alice/genre was published with --evaluation")
+    assert_refused(push_again(), "alice/genre was published with --evaluation")
     assert "metrics.json" in hub.repo("alice/genre").at("main").files
-    output = push("--take_down")
+    output = push_again("--take_down")
     assert output.returncode == 0, output.stderr
     assert "metrics.json" not in hub.repo("alice/genre").at("main").files
 

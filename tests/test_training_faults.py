@@ -125,7 +125,7 @@ def test_a_genre_missing_from_train_is_told_once_by_two_processes(
     without_jazz, short_start, tmp_path
 ):
     config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
-    launch = ["-m", "accelerate.commands.launch", "--config_file", config]
+    launch = ["-m", "genreast.launch", "--config_file", config]
     words = ["--dataset", str(without_jazz), "--model_name_or_path", str(short_start)]
     done = subprocess.run(
         [sys.executable, *launch, "train_hf.py", *words, "--output_dir", str(tmp_path / "run")],
@@ -133,7 +133,8 @@ def test_a_genre_missing_from_train_is_told_once_by_two_processes(
         capture_output=True,
         text=True,
     )
-    assert done.returncode and done.stderr.count("error: no clip of jazz in the train split") == 1
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.count("error: no clip of jazz in the train split") == 1
 
 
 def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):

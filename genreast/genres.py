@@ -1,0 +1,117 @@
+"""Which genre each file has: the name of its folder, its tags, or a table's; and their order.
+
+A genre is written `<genre>` or `<index>_<genre>`; the index sets the label's place.
+"""
+
+import re
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genreast.errors import UserError
+from genreast.songs import SongFile, as_unicode, find_files, told_apart
+from genreast.tables import normalised, read_table, tell_strangers
+from genreast.tags import read_genre, spelling
+
+
+@dataclass(frozen=True)
+class Library:
+    """What a raw folder holds: genres in label order, and every file, sorted by path."""
+
+    root: Path
+    genres: list[str]
+    files: list[SongFile]
+
+    @property
+    def songs(self) -> list[SongFile]:
+        """The files to decode."""
+        return [file for file in self.files if not file.status]
+
+
+def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int = 1) -> Library:
+    """Find every file under `raw_dir` and its genre, which stands where `genre_by` says: folder
+    (the first below `raw_dir`), tag, or a CSV file with columns `path` and `genre`.
+
+    Genres of fewer than `min_songs` files are left out. Raises UserError when two genres are not
+    left, or two names claim one place.
+    """
+    root = Path(raw_dir)
+    files = find_files(root)
+    if genre_by == "folder":
+        names = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
+        without = "in no genre's folder"
+    elif genre_by == "tag":
+        names, without = _tagged(root, files), "no genre in its tags"
+    else:
+        names, without = _from_table(genre_by, files), "no genre in the table of genres"
+    songs = Counter(names[file.path] for file in files if not file.status and file.path in names)
+    genres = _in_order(sorted(name for name, count in songs.items() if count >= min_songs))
+    if len(genres) < 2:
+        raise UserError(_too_few(list(genres.values()), root, genre_by, min_songs))
+
+    def placed(file: SongFile) -> SongFile:
+        name = names.get(file.path, "")
+        if file.status or name in genres:
+            return replace(file, genre=genres.get(name, ""))
+        if not name:
+            return replace(file, status="no_genre", reason=without)
+        few = f"'{as_unicode(name)}' has fewer than {min_songs} songs"
+        return replace(file, status="rare_genre", reason=few)
+
+    return Library(root, list(genres.values()), told_apart([placed(file) for file in files]))
+
+
+def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:
+    """Path → genre by the tags; spellings that differ in case or spaces count as the commonest."""
+    songs = [file.path for file in files if not file.status]
+    bar = tqdm(songs, unit="song", desc="reading tags", leave=False, file=sys.stderr)
+    found = {path: read_genre(root / path) for path in bar}
+    spelt: dict[str, Counter] = defaultdict(Counter)
+    for genre in filter(None, found.values()):
+        spelt[spelling(genre)][genre] += 1
+    commonest = {key: max(sorted(count), key=count.get) for key, count in spelt.items()}
+    return {path: commonest[spelling(genre)] for path, genre in found.items() if genre}
+
+
+def _from_table(file: str, files: list[SongFile]) -> dict[str, str]:
+    table = read_table(file, "--genre_by", "genre")
+    tell_strangers(table, file, [song.path for song in files if not song.status])
+    named = {song.path: table.get(normalised(song.path), "") for song in files}
+    return {path: genre for path, genre in named.items() if genre}
+
+
+def _in_order(names: list[str]) -> dict[str, str]:
+    """Name as it is written → genre: indexed ones by their number first, then the plain ones."""
+    indexed = {name: re.fullmatch(r"(\d+)_(.*\S.*)", name) for name in names}
+    by_index: dict[int, str] = {}
+    for name, match in indexed.items():
+        if match and by_index.setdefault(int(match[1]), name) != name:
+            raise UserError(
+                f"'{by_index[int(match[1])]}' and '{name}' have the same index {int(match[1])};"
+                " give each genre its own"
+            )
+    order = [by_index[index] for index in sorted(by_index)]
+    order += [name for name in names if not indexed[name]]
+    genres: dict[str, str] = {}
+    for name in order:
+        genre = as_unicode(indexed[name][2] if indexed[name] else name).strip()
+        if other := next((other for other, known in genres.items() if known == genre), None):
+            raise UserError(f"'{other}' and '{name}' both name the genre '{genre}'; rename one")
+        genres[name] = genre
+    return genres
+
+
+def _too_few(genres: list[str], root: Path, genre_by: str, min_songs: int) -> str:
+    found = f"only one genre, '{genres[0]}'," if genres else "no genre"
+    found += f" of {min_songs} songs or more" if min_songs > 1 else " with a song"
+    if genre_by != "folder":
+        where = "the tags of the songs in" if genre_by == "tag" else f"'{genre_by}' for"
+        return f"{found} found in {where} '{root}'; expected two or more"
+    return (
+        f"{found} found in '{root}'; expected a folder for each of two genres or more, such as"
+        f" {root / '0_jazz'} and {root / '1_rock'}. Genres that stand in the songs' tags or in a"
+        " table: --genre_by tag, or FILE.csv (path,genre)"
+    )
