@@ -21,8 +21,8 @@ class PrepareArguments:
     output_dir: str = option("data/processed", "where the dataset is written")
     genre_by: str = option(
         "folder",
-        "where a song's genre stands: folder (the first below RAW_DIR), tag (the file's own) or"
-        " FILE.csv (path,genre)",
+        "where a song's genre stands: folder (the first below RAW_DIR), tag (the first that it"
+        " names) or FILE.csv (path,genre)",
         group="genres",
     )
     min_songs_per_genre: int = option(1, "leave out genres of fewer songs", group="genres")
