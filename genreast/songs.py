@@ -87,15 +87,17 @@ def as_unicode(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool]]:
-    """(path, whether it is a file) of all that lies in a folder, named from the root on."""
+def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool | None]]:
+    """(path, whether it is a file) of all that lies in a folder, named from the root on; None of a
+    folder that may not be read.
+    """
     try:
         status = os.stat(root / folder)
         entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
     except OSError:
         if not folder:
             raise
-        yield folder, False  # a folder that may not be read is listed as an unreadable file
+        yield folder, None
         return
     here = above | {(status.st_dev, status.st_ino)}
     for entry in entries:
@@ -111,11 +113,13 @@ def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool
             yield from _walk(root, path, here)
 
 
-def _file(path: str, is_file: bool) -> SongFile:
+def _file(path: str, is_file: bool | None) -> SongFile:
     *folders, name = path.split("/")
     if is_hidden(name) or any(map(is_hidden, folders)):
         where = "a hidden file" if is_hidden(name) else "in a hidden folder"
         return SongFile(path, status="not_audio", reason=where)
+    if is_file is None:
+        return SongFile(path, status="unreadable", reason="a folder that may not be read")
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         suffix = Path(name).suffix
         reason = f"the ending '{suffix}' is no sound's" if suffix else "no ending that says sound"

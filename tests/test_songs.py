@@ -1,5 +1,6 @@
 """Scanning: every file listed, links followed, names that mislead no library."""
 
+import os
 import re
 
 import pytest
@@ -54,6 +55,20 @@ def test_links_are_followed_and_loops_end(tree):
         "jazz/gone.mp3": "unreadable",
         "rock/b.mp3": "",
     }
+
+
+def test_a_folder_that_may_not_be_read_is_listed(tree, monkeypatch):
+    root, scandir = tree("jazz/a.mp3", "jazz/locked/b.mp3", "rock/a.mp3"), os.scandir
+
+    def refuse(folder):  # as for a user without the right; root has it everywhere
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (locked,) = (file for file in read_library(root).files if file.status)
+    assert (locked.path, locked.genre, locked.status) == ("jazz/locked", "jazz", "unreadable")
+    assert locked.reason == "a folder that may not be read"
 
 
 def test_ids_are_unique_where_names_are_not(tree):
