@@ -22,10 +22,9 @@ def main() -> int:
     from tqdm import tqdm
 
     from genreast import answers
-    from genreast.allocator import keep_freed_memory
+    from genreast.allocator import settle
     from genreast.inference import GenreClassifier
 
-    keep_freed_memory()
     songs = answers.find_songs(args.songs)
     if args.timeline and len(songs) != 1:
         raise UserError(f"--timeline draws one song, but {len(songs)} are given")
@@ -34,6 +33,7 @@ def main() -> int:
             raise UserError(f"'{output}' is a folder; name a file in it")
         check_writable(output.parent)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    settle()
     for remark in classifier.remarks:
         print(remark, file=sys.stderr)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)

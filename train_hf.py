@@ -17,10 +17,10 @@ def main() -> None:
 
     from accelerate import PartialState
 
-    from genreast.allocator import keep_freed_memory
+    from genreast.allocator import settle
     from genreast.fine_tune import fine_tune
 
-    keep_freed_memory()
+    settle()
     fine_tune(args)
     PartialState().destroy_process_group()  # before the interpreter takes its threads away
 

@@ -33,8 +33,8 @@ def run(main: Callable[[], int | None]) -> None:
     # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
     warnings.filterwarnings("ignore", message="At least one mel filter")
     # torch and transformers make a million objects as they load, which live to the end: looking
-    # them over for garbage every few hundred took a sixth of the start.
-    gc.set_threshold(100_000)
+    # them over for garbage took a fifth of the start. `allocator.settle` ends this.
+    gc.set_threshold(1_000_000)
     logging.getLogger(HUB_CLIENT).addFilter(_first_try_alone())
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115

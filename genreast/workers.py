@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any
 
-from genreast.allocator import keep_freed_memory
+from genreast.allocator import settle
 from genreast.errors import UserError
 
 PRELOADED = ["genreast.clips", "torchcodec.decoders", "transformers.audio_utils", "mutagen"]
@@ -234,7 +234,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, and end with it, even if it was killed."""
-    keep_freed_memory()
+    settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

@@ -87,3 +87,9 @@ def test_the_readme_names_every_module_and_script():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [path.name for path in [*MODULES, *SCRIPTS] if f" {path.name} " not in readme]
     assert not missing
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_looks_for_garbage_again_once_it_has_its_libraries(path):
+    """`errors.run` all but ends the search, and a million objects of garbage can hold much."""
+    assert "    settle()\n" in path.read_text(encoding="utf-8")
