@@ -21,7 +21,6 @@ from typing import Any
 from genreast.allocator import settle
 from genreast.errors import UserError
 
-PRELOADED = ["genreast.clips", "torchcodec.decoders", "transformers.audio_utils", "mutagen"]
 PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
 
 
@@ -228,7 +227,7 @@ def _context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context(
         "forkserver" if hasattr(os, "fork") else "spawn"  # Windows has no forkserver
     )
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["genreast.preloaded"])
     return context
 
 
