@@ -20,8 +20,9 @@ def main() -> int:
 
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast import checkpoint, comparison, evaluation, figures, png, report, summary
-    from genreast.allocator import settle
+    from genreast.allocator import keep_freed_memory
     from genreast.audiofolder import fingerprint, load_splits
+    from genreast.garbage import resume_collection
     from genreast.held_out import as_trained
     from genreast.inference import GenreClassifier
 
@@ -30,7 +31,8 @@ def main() -> int:
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
-    settle()
+    resume_collection()
+    keep_freed_memory()
     for remark in classifier.remarks:
         print(remark, file=sys.stderr)
     splits = as_trained(dataset, args.model)

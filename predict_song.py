@@ -22,7 +22,8 @@ def main() -> int:
     from tqdm import tqdm
 
     from genreast import answers
-    from genreast.allocator import settle
+    from genreast.allocator import keep_freed_memory
+    from genreast.garbage import resume_collection
     from genreast.inference import GenreClassifier
 
     songs = answers.find_songs(args.songs)
@@ -33,7 +34,8 @@ def main() -> int:
             raise UserError(f"'{output}' is a folder; name a file in it")
         check_writable(output.parent)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
-    settle()
+    resume_collection()
+    keep_freed_memory()
     for remark in classifier.remarks:
         print(remark, file=sys.stderr)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)

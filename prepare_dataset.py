@@ -21,12 +21,12 @@ def main() -> int:
     if not args.dask:
         workers.start_server()
 
-    from genreast.allocator import settle
+    from genreast.garbage import resume_collection
     from genreast.genres import read_library
     from genreast.preparation import cut_songs, describe, left_out, read_tables, write_dataset
     from genreast.work_folder import WorkFolder
 
-    settle()
+    resume_collection()
 
     # 1. Find every file and the genres; take up what a stopped run left
     library = read_library(args.raw_dir, args.genre_by, args.min_songs_per_genre)

@@ -24,12 +24,12 @@ def main() -> None:
     args = parse(PushArguments, __doc__)
 
     # Torch and transformers take seconds to import: the flags are checked first.
-    from genreast.allocator import settle
+    from genreast.garbage import resume_collection
     from genreast.hub import publish
     from genreast.publishing import pack
 
     parcels = pack(args, TEMPLATE, PAGE_DIR)
-    settle()
+    resume_collection()
     for parcel in parcels:
         print(f"staged and checked: {parcel.folder} ({parcel.note})", file=sys.stderr)
     if args.dry_run:

@@ -17,10 +17,12 @@ def main() -> None:
 
     from accelerate import PartialState
 
-    from genreast.allocator import settle
+    from genreast.allocator import keep_freed_memory
     from genreast.fine_tune import fine_tune
+    from genreast.garbage import resume_collection
 
-    settle()
+    resume_collection()
+    keep_freed_memory()
     fine_tune(args)
     PartialState().destroy_process_group()  # before the interpreter takes its threads away
 

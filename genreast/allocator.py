@@ -1,22 +1,11 @@
-"""A program's memory once its libraries are loaded: keep what is freed for the next batch, and look
-for garbage among what is new alone.
-"""
+"""The C library's memory: keep what is freed, for the next batch needs as much again."""
 
 import ctypes
-import gc
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3), of glibc
 LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; glibc refuses more on 64-bit machines
 NEVER_TRIM = 2**31 - 1
-COLLECT_EVERY = 700  # objects, Python's own default
-
-
-def settle() -> None:
-    """Call this between loading and work: what lives now is taken to live to the end."""
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY)
-    keep_freed_memory()
 
 
 def keep_freed_memory() -> None:

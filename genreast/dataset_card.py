@@ -54,8 +54,8 @@ def write_card(
         clips=sum(row.clips for row in used),
         seconds=args.clip_seconds,
         load='"audiofolder", data_dir="."' if args.format == "files" else '"."',
-        genre_by=args.genre_by if not args.genre_by.endswith(".csv") else "a table of genres",
-        group_by=args.group_by if not args.group_by.endswith(".csv") else "a table of groups",
+        genre_by=_unless_table(args.genre_by, "a table of genres"),
+        group_by=_unless_table(args.group_by, "a table of groups"),
         summary=summary,
         seed=args.seed,
     )
@@ -64,11 +64,10 @@ def write_card(
 
 def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> None:
     """Write `preparation.json`: what a model's page later says of how its splits were made."""
-    grouped = "own group" if args.group_by.endswith(".csv") else args.group_by
     facts = {
         "clip_seconds": args.clip_seconds,
-        "genre_by": "own table" if args.genre_by.endswith(".csv") else args.genre_by,
-        "group_by": grouped,
+        "genre_by": _unless_table(args.genre_by, "own table"),
+        "group_by": _unless_table(args.group_by, "own group"),
         "seed": args.seed,
         "val_fraction": args.val_fraction,
         "test_fraction": args.test_fraction,
@@ -77,3 +76,8 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
         facts["duplicates"] = sum(row.status == "duplicate_of" for row in rows)
     path = folder / PREPARATION_FILE
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _unless_table(name: str, instead: str) -> str:
+    """A flag's value, or what is said in the place of a file of this machine."""
+    return instead if name.endswith(".csv") else name

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from genreast import garbage
+
 FIRST_SPEAKS_WITHIN = 10  # seconds
 HUB_CLIENT = "huggingface_hub.utils._http"  # the logger of its retries
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,9 +34,7 @@ def run(main: Callable[[], int | None]) -> None:
     """
     # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
     warnings.filterwarnings("ignore", message="At least one mel filter")
-    # torch and transformers make a million objects as they load, which live to the end: looking
-    # them over for garbage took a fifth of the start. `allocator.settle` ends this.
-    gc.set_threshold(1_000_000)
+    garbage.defer_collection()
     logging.getLogger(HUB_CLIENT).addFilter(_first_try_alone())
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from genreast.errors import UserError
 from genreast.songs import SongFile, as_unicode, find_files, told_apart
-from genreast.tables import normalised, read_table, tell_strangers
+from genreast.tables import normalised, read_table, tell_unknown
 from genreast.tags import read_genre, spelling
 
 
@@ -78,7 +78,7 @@ def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:
 
 def _from_table(file: str, files: list[SongFile]) -> dict[str, str]:
     table = read_table(file, "--genre_by", "genre")
-    tell_strangers(table, file, [song.path for song in files if not song.status])
+    tell_unknown(table, file, [song.path for song in files if not song.status])
     named = {song.path: table.get(normalised(song.path), "") for song in files}
     return {path: genre for path, genre in named.items() if genre}
 

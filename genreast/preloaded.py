@@ -1,11 +1,9 @@
-"""What worker processes are forked with: their server imports it once, and looks over none of it
-for garbage, then or later.
-"""
+"""What worker processes are forked with: their server imports it once."""
 # ruff: noqa: E402, F401
 
-import gc
+from genreast import garbage
 
-gc.disable()
+garbage.defer_collection()
 
 import mutagen
 import torchcodec.decoders
@@ -13,5 +11,4 @@ import transformers.audio_utils
 
 import genreast.clips
 
-gc.freeze()
-gc.enable()
+garbage.resume_collection()

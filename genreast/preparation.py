@@ -29,7 +29,7 @@ from genreast.groups import group_key, joined_groups, without_group
 from genreast.song_table import SongRow, read_songs, summary, write_songs
 from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
-from genreast.tables import read_table, tell_strangers
+from genreast.tables import read_table, tell_unknown
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, run_dask, run_local, usable_cores
 
@@ -88,7 +88,7 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     groups = {}
     if args.group_by.endswith(".csv"):
         groups = read_table(args.group_by, "--group_by", "group")
-        tell_strangers(groups, args.group_by, [song.path for song in library.songs])
+        tell_unknown(groups, args.group_by, [song.path for song in library.songs])
     _check_enough([song.genre for song in library.songs], library, args)
     return Tables(groups, _earlier_splits(work, args))
 

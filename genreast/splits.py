@@ -139,8 +139,8 @@ def check_enough(groups: Mapping[str, int], val_fraction: float, test_fraction: 
         listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
         raise UserError(
             f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
-            f" genre. Add songs, leave such genres out (--min_songs_per_genre {splits}), use a"
-            " narrower --group_by, or set --val_fraction 0 or --test_fraction 0"
+            " genre. Add songs, leave genres of few out (--min_songs_per_genre), use a narrower"
+            " --group_by, or set --val_fraction 0 or --test_fraction 0"
         )
 
 

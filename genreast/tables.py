@@ -38,12 +38,12 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
     return table
 
 
-def tell_strangers(table: dict[str, str], file: str, songs: Collection[str]) -> None:
+def tell_unknown(table: dict[str, str], file: str, songs: Collection[str]) -> None:
     """Say on standard error how many of a table's paths are none of the songs'."""
-    if strangers := table.keys() - {normalised(path) for path in songs}:
+    if unknown := table.keys() - {normalised(path) for path in songs}:
         print(
-            f"{len(strangers)} of {len(table)} paths in '{file}' are no songs of RAW_DIR, such as"
-            f" '{min(strangers)}'",
+            f"{len(unknown)} of {len(table)} paths in '{file}' are no songs of RAW_DIR, such as"
+            f" '{min(unknown)}'",
             file=sys.stderr,
         )
 

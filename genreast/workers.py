@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any
 
-from genreast.allocator import settle
+from genreast.allocator import keep_freed_memory
 from genreast.errors import UserError
 
 PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
@@ -233,7 +233,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, and end with it, even if it was killed."""
-    settle()
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

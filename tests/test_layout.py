@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # Each module imports only from those before it.
 ROOMS = """
-    errors allocator audio features precision config arguments pages
+    garbage errors allocator audio features precision config arguments pages
     songs tables tags genres splits cuts fingerprint clips preloaded song_table audiofolder
     workers work_folder duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe loading metrics
@@ -91,5 +91,5 @@ def test_the_readme_names_every_module_and_script():
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_looks_for_garbage_again_once_it_has_its_libraries(path):
-    """`errors.run` all but ends the search, and a million objects of garbage can hold much."""
-    assert "    settle()\n" in path.read_text(encoding="utf-8")
+    """`errors.run` puts the search off, and a million objects of garbage can hold much."""
+    assert "    resume_collection()\n" in path.read_text(encoding="utf-8")

@@ -37,6 +37,11 @@ def test_a_crash_and_a_hang_cost_one_task_each():
     check_a_crash_and_a_hang_cost_one_task_each(partial(run_local, num_workers=2))
 
 
+def test_a_worker_has_its_libraries_before_its_first_task():
+    [(_, loaded)] = run_local(do, [Task(("loaded",), 60)], num_workers=1)
+    assert loaded
+
+
 def test_other_errors_are_raised():
     with pytest.raises(OSError, match="No space left"):
         list(run_local(do, [Task(("fail",), 60)], num_workers=2))

@@ -1,7 +1,8 @@
-"""What test tasks do in worker processes: answer, crash, hang, fail."""
+"""What test tasks do in worker processes: answer, crash, hang, fail, say what was loaded."""
 
 import os
 import signal
+import sys
 import time
 
 
@@ -12,4 +13,8 @@ def do(what: str, argument: int = 0) -> int:
         time.sleep(600)
     if what == "fail":
         raise OSError(28, "No space left on device")
+    if what == "loaded":
+        return {"genreast.clips", "torchcodec.decoders", "transformers.audio_utils"} <= {
+            *sys.modules
+        }
     return argument * argument

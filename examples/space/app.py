@@ -27,9 +27,9 @@ if not (HERE / "genreast").is_dir():  # a Space holds the package beside this fi
     sys.path.insert(0, str(HERE.parents[1]))
 
 from genreast import png, timeline
-from genreast.allocator import settle
 from genreast.audio import stream_audio
 from genreast.errors import UserError, run
+from genreast.garbage import resume_collection
 from genreast.inference import GenreClassifier, SongPrediction
 
 LARGEST_FILE = "200mb"
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--model", help="model folder or Hub id (default: the README.md's model)")
     model = parser.parse_args().model or model_of(HERE / "README.md")
     classifier = GenreClassifier.from_pretrained(model)
-    settle()
+    resume_collection()
     theme = gr.themes.Soft(font=[gr.themes.LocalFont("IBM Plex Sans", (400, 700)), "sans-serif"])
     page(classifier).launch(theme=theme, css=CSS, max_file_size=LARGEST_FILE, footer_links=[])
 
