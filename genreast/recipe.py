@@ -3,40 +3,19 @@
 `configs/base.yaml` writes the defaults out with their reasons, and a test holds the two equal.
 """
 
-import math
 import os
 from dataclasses import dataclass
 
 import torch
 from transformers import TrainingArguments
-from transformers.integrations.integration_utils import (
-    INTEGRATION_TO_CALLBACK,
-    get_available_reporting_integrations,
-)
-from transformers.utils import is_flash_attn_2_available
 
-from genreast.config import Faults, option
+from genreast.config import option
 from genreast.errors import UserError
 from genreast.precision import multiplies_bfloat16
+from genreast.recipe_checks import check, lower_is_better
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
-SIZES = ("tiny", "small", "base")
-LOGGERS = ("tensorboard", "trackio", "wandb")
-REFUSED = {  # options of the Trainer that do harm or fail here, and why
-    "bf16_full_eval": "it would turn the published weights to bfloat16",
-    "fp16_full_eval": "it would turn the published weights to float16",
-    "batch_eval_metrics": "songs are judged over all of their clips",
-    "include_for_metrics": "the metrics need the logits alone",
-    "use_liger_kernel": "it has no kernels for this model",
-    "deepspeed": "shard with configs/accelerate/fsdp.yaml",
-    "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
-}
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
-LOWER = ("log_loss", "ece")  # the lower, the better
-SCORES = (
-    *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
-    *("mean_average_precision", "top_3_accuracy", "cohen_kappa", *LOWER),
-)
 
 
 def _option(group: str, default, help: str, **metadata):
@@ -170,7 +149,10 @@ class TrainArguments(TrainingArguments):
     seed: int = _training(0, "seed of everything random in training")
 
     def __post_init__(self):
-        self._check()
+        self.metric_for_best_model = self.metric_for_best_model or "loss"
+        if self.greater_is_better is None:  # the Trainer would take ECE for a gain
+            self.greater_is_better = not lower_is_better(self.metric_for_best_model)
+        check(self)
         if (self.resume_from_checkpoint or "").lower() in ("", "false", "no", "none"):
             self.resume_from_checkpoint = None  # once for all who ask whether it was given
         if self.average_checkpoints and self.save_total_limit is not None:
@@ -200,161 +182,3 @@ class TrainArguments(TrainingArguments):
             self.fp16 = self.fp16 or launched == "fp16"
             able = launched == "bf16" or multiplies_bfloat16(torch.device(device))
             self.bf16 = able and not self.fp16
-
-    def _check(self) -> None:
-        faults = Faults()
-
-        def one_of(name: str, *choices: str) -> None:
-            value = getattr(self, name)
-            expected = ", ".join(choices)
-            faults.unless(value in choices, f"--{name} is '{value}'; expected one of {expected}")
-
-        def at_least(name: str, least: float, most: float = float("inf")) -> None:
-            value = getattr(self, name)
-            limit = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:.10g}"
-            fits = value is None or (math.isfinite(value) and least <= value <= most)
-            faults.unless(fits, f"--{name} is {value}; expected {limit}")
-
-        if self.from_scratch is not None:
-            one_of("from_scratch", *SIZES)
-        one_of("freeze", "none", "body")
-        one_of("count_by", "clip", "song")
-        one_of("class_weights", "none", "inverse", "effective")
-        one_of("loss", "cross_entropy", "focal", "logit_adjusted")
-        one_of("patchout_kind", "unstructured", "time", "frequency")
-        one_of("attn_implementation", "eager", "sdpa", "flash_attention_2")
-        for name in ("sampling_exponent", "mixup_probability", "label_smoothing_factor"):
-            at_least(name, 0, 1)
-        at_least("patchout", 0, 0.9)
-        at_least("layer_decay", 0.1, 1)
-        at_least("effective_beta", 0, 0.999999)
-        at_least("window_seconds", 1)
-        at_least("learning_rate", 0, 1)
-        at_least("mixup_alpha", 0, 100)
-        at_least("gain_db", 0, 60)
-        at_least("seed", 0, 2**32 - 1)
-        for name in ("num_train_epochs", "focal_gamma", "logit_adjustment"):
-            at_least(name, 0)
-        for name in ("mask_time_frames", "mask_mel_bins", "average_checkpoints"):
-            at_least(name, 0)
-        at_least("dataloader_num_workers", 0)
-        faults.unless(
-            self.num_train_epochs != 0 or self.max_steps > 0,
-            "--num_train_epochs is 0, which trains nothing; expected more",
-        )
-        faults.unless(str(self.output_dir or "").strip(), "--output_dir is empty; name a folder")
-        for name in ("early_stopping_patience", "weight_decay", "warmup_steps"):
-            at_least(name, 0)
-        for name in ("time_stride", "frequency_stride", "per_device_train_batch_size"):
-            at_least(name, 1)
-        at_least("shuffle_buffer", 1)
-        for name in ("per_device_eval_batch_size", "gradient_accumulation_steps"):
-            at_least(name, 1)
-        attention = self.attn_implementation
-        faults.unless(
-            attention != "flash_attention_2" or is_flash_attn_2_available(),
-            "--attn_implementation is 'flash_attention_2', which needs a GPU and the package "
-            "flash-attn; use sdpa, torch's own",
-        )
-        for name, needed in (
-            ("early_stopping_patience", "eval_strategy"),
-            ("average_checkpoints", "save_strategy"),
-        ):
-            faults.unless(
-                not getattr(self, name) or getattr(self, needed) != "no",
-                f"--{name} is {getattr(self, name)} with --{needed} no; set that to epoch or steps",
-            )
-        if self.load_best_model_at_end:
-            picked = "the best checkpoint is picked by it: set epoch, or steps for both of them, or"
-            picked += " --load_best_model_at_end false"
-            for name in ("eval_strategy", "save_strategy"):
-                value = str(getattr(getattr(self, name), "value", getattr(self, name)))
-                faults.unless(value != "no", f"--{name} is no; {picked}")
-        self._check_best(faults)
-        loggers = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
-        for name in loggers:
-            faults.unless(
-                name in ("none", "all", *INTEGRATION_TO_CALLBACK),
-                f"--report_to is '{name}'; expected {', '.join(LOGGERS)} or none",
-            )
-            faults.unless(
-                name not in LOGGERS or name in get_available_reporting_integrations(),
-                f"--report_to is '{name}', which is not installed; install it with "
-                f"pip install {name}, or report to none",
-            )
-        faults.unless(
-            not (self.streaming and self.dataloader_drop_last),
-            "--dataloader_drop_last is true; --streaming hears every clip: leave it false",
-        )
-        faults.unless(
-            self.do_train, "--do_train is false; to measure a model as it is: evaluate_model.py"
-        )
-        faults.unless(
-            self.data_seed is None,
-            f"--data_seed is {self.data_seed}; leave it out: --seed decides the clips' order too",
-        )
-        faults.unless(
-            self.average_checkpoints != 1,
-            "--average_checkpoints is 1, which averages nothing; expected 2 or more, or 0",
-        )
-        for name, why in REFUSED.items():
-            faults.unless(
-                not getattr(self, name), f"--{name} is {getattr(self, name)}; leave it out: {why}"
-            )
-        faults.unless(
-            self.average_tokens_across_devices,
-            "--average_tokens_across_devices is false; leave it true: losses are divided by the"
-            " clips of all processes",
-        )
-        faults.unless(
-            not (self.average_checkpoints and self.save_only_model),
-            "--save_only_model is true; --average_checkpoints needs whole checkpoints: leave it"
-            " false",
-        )
-        for name in ("dataloader_persistent_workers", "dataloader_prefetch_factor"):
-            value = getattr(self, name)
-            faults.unless(
-                self.dataloader_num_workers or not value,
-                f"--{name} is {value}; it takes --dataloader_num_workers above 0",
-            )
-        faults.unless(
-            self.eval_do_concat_batches,
-            "--eval_do_concat_batches is false; leave it true: the metrics are of all batches",
-        )
-        strategy = getattr(self.train_sampling_strategy, "value", self.train_sampling_strategy)
-        faults.unless(
-            strategy == "random",
-            f"--train_sampling_strategy is '{strategy}'; leave it out: what is drawn follows "
-            "--sampling_exponent and --seed",
-        )
-        faults.unless(
-            not self.remove_unused_columns,
-            "--remove_unused_columns is true; it must stay false: it would drop the waveforms",
-        )
-        faults.unless(
-            self.hub_token is None,
-            "--hub_token is set; it would be saved in a file. Set HF_TOKEN or log in instead",
-        )
-        faults.unless(
-            not self.push_to_hub,
-            "--push_to_hub is set; publish with push_to_hub.py, which checks what goes out",
-        )
-        faults.report()
-
-    def _check_best(self, faults: Faults) -> None:
-        """Whether evaluation gives the metric that picks the best checkpoint, and its direction."""
-        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
-        level, _, name = metric.partition("_")
-        faults.unless(
-            metric == "loss" or (level in ("clip", "song") and name in SCORES),
-            f"--metric_for_best_model is '{metric}'; expected loss, or clip_ or song_ and one of "
-            f"{', '.join(SCORES)}",
-        )
-        lower = name in LOWER or metric == "loss"
-        if self.greater_is_better is None:
-            self.greater_is_better = not lower  # the Trainer would take ECE for a gain
-        faults.unless(
-            self.greater_is_better != lower,
-            f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
-            f"set --greater_is_better {str(not lower).lower()}",
-        )

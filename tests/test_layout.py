@@ -11,8 +11,9 @@ ROOMS = """
     garbage errors allocator audio features precision config arguments pages
     songs tables tags genres splits cuts fingerprint clips preloaded song_table audiofolder
     workers work_folder duplicates groups dataset_card clip_files assembly preparation
-    imbalance augment batches shards streaming checkpoint held_out model recipe loading metrics
-    attention last_layer optimizer training probe memory progress run_folder model_folder fine_tune
+    imbalance augment batches shards streaming checkpoint held_out model recipe_checks recipe
+    loading metrics attention last_layer optimizer training probe memory progress run_folder
+    model_folder fine_tune
     launch excerpts windows packed inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging privacy model_card score_check onnx_export hub_errors destination hub

@@ -21,7 +21,8 @@ from genreast import batches, errors
 from genreast.audiofolder import load_splits
 from genreast.errors import UserError, run
 from genreast.metrics import score
-from genreast.recipe import SCORES, TrainArguments
+from genreast.recipe import TrainArguments
+from genreast.recipe_checks import SCORES
 from genreast.training import GenreTrainer
 
 OUT_OF_MEMORY = """
@@ -46,7 +47,6 @@ def test_a_batch_too_large_for_memory_says_what_to_change(genre_dataset, tmp_pat
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
     assert "does not fit in memory (32 clips, 16 in evaluation); halve --per_dev" in done.stderr
@@ -89,7 +89,6 @@ def test_two_runs_do_not_share_a_folder(genre_dataset, short_start, tmp_path):
     first = subprocess.Popen(
         [sys.executable, str(ROOT / "train_hf.py"), *words],
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 120
     while not any(output.glob(".lock")):
@@ -256,6 +255,6 @@ def test_the_metrics_that_may_pick_the_best_are_those_of_evaluation(tmp_path):
     [("trackio", "which is not installed; install it"), ("prints", "expected tensorboard, trac")],
 )
 def test_a_logger_that_is_not_there_is_named(name, words, monkeypatch):
-    monkeypatch.setattr("genreast.recipe.get_available_reporting_integrations", list)
+    monkeypatch.setattr("genreast.recipe_checks.get_available_reporting_integrations", list)
     with pytest.raises(UserError, match=f"--report_to is '{name}'[,;] {words}"):
         TrainArguments(report_to=[name])

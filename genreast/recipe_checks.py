@@ -1,0 +1,221 @@
+"""What settings of training may be, and what each fault is told as."""
+
+import math
+
+from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
+from transformers.utils import is_flash_attn_2_available
+
+from genreast.config import Faults
+
+SIZES = ("tiny", "small", "base")
+LOGGERS = ("tensorboard", "trackio", "wandb")
+LOWER = ("log_loss", "ece")  # the lower, the better
+SCORES = (
+    *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
+    *("mean_average_precision", "top_3_accuracy", "cohen_kappa", *LOWER),
+)
+CHOICES = {
+    "from_scratch": (None, *SIZES),
+    "freeze": ("none", "body"),
+    "attn_implementation": ("eager", "sdpa", "flash_attention_2"),
+    "count_by": ("clip", "song"),
+    "class_weights": ("none", "inverse", "effective"),
+    "loss": ("cross_entropy", "focal", "logit_adjusted"),
+    "patchout_kind": ("unstructured", "time", "frequency"),
+}
+LIMITS = {  # the least and the most; None of a setting is its default
+    "window_seconds": (1, math.inf),
+    "time_stride": (1, math.inf),
+    "frequency_stride": (1, math.inf),
+    "shuffle_buffer": (1, math.inf),
+    "sampling_exponent": (0, 1),
+    "effective_beta": (0, 0.999999),
+    "focal_gamma": (0, math.inf),
+    "logit_adjustment": (0, math.inf),
+    "mask_time_frames": (0, math.inf),
+    "mask_mel_bins": (0, math.inf),
+    "mixup_alpha": (0, 100),
+    "mixup_probability": (0, 1),
+    "gain_db": (0, 60),
+    "patchout": (0, 0.9),
+    "layer_decay": (0.1, 1),
+    "average_checkpoints": (0, math.inf),
+    "early_stopping_patience": (0, math.inf),
+    "learning_rate": (0, 1),
+    "num_train_epochs": (0, math.inf),
+    "per_device_train_batch_size": (1, math.inf),
+    "per_device_eval_batch_size": (1, math.inf),
+    "gradient_accumulation_steps": (1, math.inf),
+    "warmup_steps": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "label_smoothing_factor": (0, 1),
+    "dataloader_num_workers": (0, math.inf),
+    "seed": (0, 2**32 - 1),
+}
+REFUSED = {  # options of the Trainer that do harm or fail here, and why
+    "bf16_full_eval": "it would turn the published weights to bfloat16",
+    "fp16_full_eval": "it would turn the published weights to float16",
+    "batch_eval_metrics": "songs are judged over all of their clips",
+    "include_for_metrics": "the metrics need the logits alone",
+    "use_liger_kernel": "it has no kernels for this model",
+    "deepspeed": "shard with configs/accelerate/fsdp.yaml",
+    "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
+}
+
+
+def check(args: TrainingArguments) -> None:
+    """Raise one UserError that lists every fault of a `TrainArguments`' values."""
+    faults = Faults()
+    _check_values(args, faults)
+    _check_run(args, faults)
+    _check_best(args, faults)
+    _check_loggers(args, faults)
+    _check_trainer(args, faults)
+    faults.report()
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric, named as `metric_for_best_model` is, is better the lower it is."""
+    metric = metric.removeprefix("eval_")
+    return metric == "loss" or metric.partition("_")[2] in LOWER
+
+
+def _check_values(args: TrainingArguments, faults: Faults) -> None:
+    for name, choices in CHOICES.items():
+        value = getattr(args, name)
+        expected = ", ".join(filter(None, choices))
+        faults.unless(value in choices, f"--{name} is '{value}'; expected one of {expected}")
+    for name, (least, most) in LIMITS.items():
+        value = getattr(args, name)
+        limit = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:.10g}"
+        fits = value is None or (math.isfinite(value) and least <= value <= most)
+        faults.unless(fits, f"--{name} is {value}; expected {limit}")
+    faults.unless(
+        args.num_train_epochs != 0 or args.max_steps > 0,
+        "--num_train_epochs is 0, which trains nothing; expected more",
+    )
+    faults.unless(str(args.output_dir or "").strip(), "--output_dir is empty; name a folder")
+    faults.unless(
+        args.attn_implementation != "flash_attention_2" or is_flash_attn_2_available(),
+        "--attn_implementation is 'flash_attention_2', which needs a GPU and the package "
+        "flash-attn; use sdpa, torch's own",
+    )
+    faults.unless(
+        args.average_checkpoints != 1,
+        "--average_checkpoints is 1, which averages nothing; expected 2 or more, or 0",
+    )
+
+
+def _check_run(args: TrainingArguments, faults: Faults) -> None:
+    """Whether settings fit each other."""
+    for name, needed in (
+        ("early_stopping_patience", "eval_strategy"),
+        ("average_checkpoints", "save_strategy"),
+    ):
+        faults.unless(
+            not getattr(args, name) or _text(args, needed) != "no",
+            f"--{name} is {getattr(args, name)} with --{needed} no; set that to epoch or steps",
+        )
+    faults.unless(
+        not (args.average_checkpoints and args.save_only_model),
+        "--save_only_model is true; --average_checkpoints needs whole checkpoints: leave it false",
+    )
+    faults.unless(
+        not (args.streaming and args.dataloader_drop_last),
+        "--dataloader_drop_last is true; --streaming hears every clip: leave it false",
+    )
+    for name in ("dataloader_persistent_workers", "dataloader_prefetch_factor"):
+        value = getattr(args, name)
+        faults.unless(
+            args.dataloader_num_workers or not value,
+            f"--{name} is {value}; it takes --dataloader_num_workers above 0",
+        )
+
+
+def _check_best(args: TrainingArguments, faults: Faults) -> None:
+    """Whether evaluation gives the metric that picks the best checkpoint, and its direction."""
+    if args.load_best_model_at_end:
+        for name in ("eval_strategy", "save_strategy"):
+            faults.unless(
+                _text(args, name) != "no",
+                f"--{name} is no; the best checkpoint is picked by it: set epoch, or steps for both"
+                " of them, or --load_best_model_at_end false",
+            )
+    metric = args.metric_for_best_model.removeprefix("eval_")
+    level, _, name = metric.partition("_")
+    faults.unless(
+        metric == "loss" or (level in ("clip", "song") and name in SCORES),
+        f"--metric_for_best_model is '{metric}'; expected loss, or clip_ or song_ and one of "
+        f"{', '.join(SCORES)}",
+    )
+    lower = lower_is_better(metric)
+    faults.unless(
+        args.greater_is_better != lower,
+        f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
+        f"set --greater_is_better {str(not lower).lower()}",
+    )
+
+
+def _check_loggers(args: TrainingArguments, faults: Faults) -> None:
+    for name in [args.report_to] if isinstance(args.report_to, str) else args.report_to or []:
+        faults.unless(
+            name in ("none", "all", *INTEGRATION_TO_CALLBACK),
+            f"--report_to is '{name}'; expected {', '.join(LOGGERS)} or none",
+        )
+        faults.unless(
+            name not in LOGGERS or name in get_available_reporting_integrations(),
+            f"--report_to is '{name}', which is not installed; install it with "
+            f"pip install {name}, or report to none",
+        )
+
+
+def _check_trainer(args: TrainingArguments, faults: Faults) -> None:
+    """Whether options of the Trainer are left as they must be here."""
+    for name, why in REFUSED.items():
+        faults.unless(
+            not getattr(args, name), f"--{name} is {getattr(args, name)}; leave it out: {why}"
+        )
+    faults.unless(
+        args.do_train, "--do_train is false; to measure a model as it is: evaluate_model.py"
+    )
+    faults.unless(
+        args.data_seed is None,
+        f"--data_seed is {args.data_seed}; leave it out: --seed decides the clips' order too",
+    )
+    faults.unless(
+        args.average_tokens_across_devices,
+        "--average_tokens_across_devices is false; leave it true: losses are divided by the"
+        " clips of all processes",
+    )
+    faults.unless(
+        args.eval_do_concat_batches,
+        "--eval_do_concat_batches is false; leave it true: the metrics are of all batches",
+    )
+    strategy = _text(args, "train_sampling_strategy")
+    faults.unless(
+        strategy == "random",
+        f"--train_sampling_strategy is '{strategy}'; leave it out: what is drawn follows "
+        "--sampling_exponent and --seed",
+    )
+    faults.unless(
+        not args.remove_unused_columns,
+        "--remove_unused_columns is true; it must stay false: it would drop the waveforms",
+    )
+    faults.unless(
+        args.hub_token is None,
+        "--hub_token is set; it would be saved in a file. Set HF_TOKEN or log in instead",
+    )
+    faults.unless(
+        not args.push_to_hub,
+        "--push_to_hub is set; publish with push_to_hub.py, which checks what goes out",
+    )
+
+
+def _text(args: TrainingArguments, name: str) -> str:
+    """A setting's text, whether or not the Trainer has made it one of its enumerations."""
+    value = getattr(args, name)
+    return str(getattr(value, "value", value))
