@@ -14,7 +14,7 @@ from tqdm import tqdm
 from genreast.errors import UserError
 from genreast.songs import SongFile, as_unicode, find_files, told_apart
 from genreast.tables import normalised, read_table, tell_unknown
-from genreast.tags import read_genre, spelling
+from genreast.tags import read_genre, read_tags, spelling
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int =
     files = find_files(root)
     if genre_by == "folder":
         names = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
+        _tell_artists(root, files)
         without = "in no genre's folder"
     elif genre_by == "tag":
         names, without = _tagged(root, files), "no genre in its tags"
@@ -62,6 +63,26 @@ def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int =
         return replace(file, status="rare_genre", reason=few)
 
     return Library(root, list(genres.values()), told_apart([placed(file) for file in files]))
+
+
+def _tell_artists(root: Path, files: list[SongFile]) -> None:
+    """Say on standard error where most folders, by the tags of a song in each, are artists'."""
+    first: dict[str, str] = {}
+    for file in files:
+        if not file.status and "/" in file.path:
+            first.setdefault(file.path.partition("/")[0], file.path)
+    artists = []
+    for folder, path in first.items():
+        tags = read_tags(root / path)
+        if spelling(folder) in {spelling(tags.get(key, "")) for key in ("artist", "albumartist")}:
+            artists.append(folder)
+    if len(artists) > len(first) / 2:
+        print(
+            f"{len(artists)} of {len(first)} folders have the name of an artist, such as"
+            f" '{as_unicode(artists[0])}', and each is taken for a genre. If the genres stand in"
+            " the tags or in a table: --genre_by tag, or FILE.csv (path,genre)",
+            file=sys.stderr,
+        )
 
 
 def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:

@@ -22,9 +22,14 @@ def read_tags(path: Path) -> dict[str, str]:
 
 
 def read_genre(path: Path) -> str:
-    """The first genre that a file's tags name; empty where there is none."""
+    """The first genre that a file's tags name; empty where there is none.
+
+    Taggers write many into one text with semicolons. Slashes and commas stay: genres have them,
+    as "Hip-Hop/Rap" does.
+    """
     tags = _tags(path)
-    return _first_text(tags, GENRE) if tags else ""
+    genres = _first_text(tags, GENRE).split(";") if tags else []
+    return next(filter(None, map(str.strip, genres)), "")
 
 
 def spelling(name: str) -> str:

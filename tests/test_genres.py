@@ -59,7 +59,7 @@ def write_song(path, seed=0, seconds=0.1, **tags):
 
 
 def test_tags_that_spell_a_genre_in_two_ways_mean_one(tmp_path):
-    spelt = ["Hip Hop", "hip  hop", "Hip Hop", "HIP HOP", "Jazz", "2-Step", ""]
+    spelt = ["Hip Hop", "hip  hop", "Hip Hop", "HIP HOP; Rap", "; Jazz", "2-Step", ""]
     for number, genre in enumerate(spelt):
         write_song(tmp_path / "A" / f"{number}.flac", number, **({"genre": genre} if genre else {}))
     (tmp_path / "A" / "cover.jpg").touch()
@@ -84,6 +84,25 @@ def test_genres_of_few_songs_are_left_out_where_that_is_asked(tree):
     assert left_out.reason == "'0_polka' has fewer than 2 songs"
     with pytest.raises(UserError, match="no genre of 3 songs or more found in"):
         read_library(root, min_songs=3)
+
+
+def test_a_slash_or_comma_belongs_to_a_genre(tmp_path):
+    for genre in ("Hip-Hop/Rap", "Folk, World, & Country"):
+        write_song(tmp_path / "A" / f"{genre[:3]}.flac", genre=genre)
+    assert read_library(tmp_path, "tag").genres == ["Folk, World, & Country", "Hip-Hop/Rap"]
+
+
+@pytest.mark.parametrize("of_artists", [1, 2])
+def test_folders_of_artists_are_remarked_upon_where_they_are_most(tmp_path, capsys, of_artists):
+    for number, folder in enumerate(["Nina Simone", "Sun Ra", "Jazz"]):
+        artist = folder.upper() if number < of_artists else "Various"
+        write_song(tmp_path / folder / "Album" / "1.flac", number, artist=artist)
+    assert len(read_library(tmp_path).genres) == 3
+    told = capsys.readouterr().err
+    assert ("2 of 3 folders have the name of an artist, such as 'Nina Simone'" in told) == (
+        of_artists == 2
+    )
+    assert bool(told) == (of_artists == 2)
 
 
 @pytest.mark.parametrize("genre_by", ["tag", "TABLE"])
