@@ -18,9 +18,9 @@ setup: .venv/installed
 demo: setup
 	@$(PY) examples/demo.py $(if $(RAW),--raw_dir "$(RAW)")
 
-# Two files at once, on one thread each: two cores are then busy with tests, not with each other.
+# Two files at once, on one thread each (tests/conftest.py).
 test: setup
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -1,10 +1,15 @@
 """What the tests share: real audio where it is at hand."""
 
 import gc
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# One thread in the tests and in all that they start: runs are compared to the last digits, and two
+# files of tests are busy at once.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_A_GROUP = 3  # of the shards below

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +25,7 @@ def shapes(tmp_path_factory, genre_dataset, short_start) -> dict[str, Path]:
     config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
     command = [*launch, str(ROOT / "tests/train_variants.py"), *data, str(folder / "two"), "5", "1"]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return {name: folder / name for name in ("whole", "accumulated", "two")}
 

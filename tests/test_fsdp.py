@@ -1,6 +1,5 @@
 """A model sharded over two processes trains, saves and resumes as a whole one does."""
 
-import os
 import subprocess
 import sys
 
@@ -22,7 +21,6 @@ def test_a_sharded_model_gives_the_weights_of_a_whole_one(genre_dataset, short_s
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     checkpoint = tmp_path / "whole/checkpoint-8"

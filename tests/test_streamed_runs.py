@@ -1,7 +1,6 @@
 """Whole runs of `train_hf.py` on Parquet shards: killed, resumed, and over two processes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -36,9 +35,8 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(sharded, short_s
     def start(output: Path, *more: str) -> subprocess.Popen:
         words = [sys.executable, str(ROOT / "train_hf.py")]
         words += settings(short_start, sharded, output, *flags, *more)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
-        return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment)
+        return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True)
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     victim = start(broken)
@@ -80,7 +78,6 @@ def test_two_processes_hear_each_clip_once_an_epoch_and_go_on_so(sharded, short_
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     notes = heard("whole")
