@@ -40,7 +40,6 @@ def main() -> int:
         print(remark, file=sys.stderr)
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be Unicode
     answered = []
     failed = 0
     if args.format == "csv":

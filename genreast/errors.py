@@ -37,6 +37,8 @@ def run(main: Callable[[], int | None]) -> None:
     logging.getLogger(HUB_CLIENT).addFilter(_first_try_alone())
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    # Names of genres and files need not fit the terminal's encoding, nor be Unicode at all.
+    sys.stdout.reconfigure(errors="backslashreplace")
     pressed = _note_ctrl_c()
     try:
         status = main()

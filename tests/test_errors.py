@@ -88,6 +88,17 @@ def test_output_that_goes_nowhere_ends_in_no_traceback(redirection, status, told
     assert done.stderr == (f"error: {told}\n" if told else "")
 
 
+def test_what_the_terminal_cannot_show_is_written_out():
+    done = subprocess.run(
+        script("print('演歌')"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )
+    assert (done.returncode, done.stdout) == (0, "ready\n\\u6f14\\u6b4c\n"), done.stderr
+
+
 def test_a_fault_of_our_own_keeps_its_traceback():
     done = subprocess.run(script("{}['version']"), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
