@@ -31,9 +31,10 @@ def main() -> int:
     # 1. Find every file and the genres; take up what a stopped run left
     library = read_library(args.raw_dir, args.genre_by, args.min_songs_per_genre)
     with WorkFolder(args) as work:
-        summary = work.open(args.update)
+        summary = work.take_up()
         if summary is None:
             tables = read_tables(library, work, args)
+            work.open()
 
             # 2. Decode each song once, in parallel: clips, statistics, fingerprint
             records = cut_songs(library, work, args)

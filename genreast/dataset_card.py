@@ -8,6 +8,7 @@ from huggingface_hub import DatasetCardData
 from genreast.arguments import PrepareArguments
 from genreast.audiofolder import PREPARATION_FILE
 from genreast.pages import write_page
+from genreast.seals import digests
 from genreast.song_table import SongRow
 
 CARD = """---
@@ -63,7 +64,9 @@ def write_card(
 
 
 def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> None:
-    """Write `preparation.json`: what a model's page later says of how its splits were made."""
+    """Write `preparation.json`: what a model's page later says of how its splits were made, and
+    what the tables, which are written before, are known by.
+    """
     facts = {
         "clip_seconds": args.clip_seconds,
         "genre_by": _unless_table(args.genre_by, "own table"),
@@ -74,6 +77,7 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
     }
     if args.duplicates == "group":
         facts["duplicates"] = sum(row.status == "duplicate_of" for row in rows)
+    facts["sha256"] = digests(folder)
     path = folder / PREPARATION_FILE
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 

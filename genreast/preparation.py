@@ -208,8 +208,8 @@ def _identities(row: SongRow) -> tuple[str, str]:
 def _earlier_splits(work: WorkFolder, args: PrepareArguments) -> dict[str, str]:
     """Identity → split in the dataset that is updated, or in the one that --splits_from names."""
     folder = args.splits_from
-    if args.update and not folder:
-        folder = next((path for path in (work.replaced, work.output) if path.is_dir()), None)
+    if work.replaces and not folder:
+        folder = work.output
     if not folder:
         return {}
     return {

@@ -4,6 +4,7 @@
 end the whole dataset, which is renamed to the output's name. Until then nothing bears that name.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,17 +16,17 @@ import filelock
 
 from genreast import __version__
 from genreast.arguments import PrepareArguments
-from genreast.audiofolder import PREPARATION_FILE, SONGS_FILE
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
-from genreast.features import STATS_FILE
-from genreast.pages import PAGE_FILE, is_sealed
+from genreast.seals import check_replaceable
 from genreast.songs import is_junk
-from genreast.splits import SPLITS
 
 SETTINGS_FILE = "settings.json"
-SUMMARY_FILE = "published.txt"  # written just before the dataset gets its name
-DATASET = {*SPLITS, "data", SONGS_FILE, PREPARATION_FILE, STATS_FILE, PAGE_FILE}
+PUBLISHED_FILE = "published.json"  # written just before the dataset gets its name
+PARTS = {f"{SETTINGS_FILE}.part", f"{PUBLISHED_FILE}.part"}
+OURS = {"songs", "clips", "dataset", "replaced", SETTINGS_FILE, PUBLISHED_FILE, *PARTS}
+MARK = "genreast"  # the key of our version, which both files hold
+ANY_WAY = ("num_workers", "dask", "strict")  # the same dataset whatever they are
 
 
 def cut_settings(args: PrepareArguments) -> CutSettings:
@@ -59,11 +60,13 @@ class WorkFolder:
         self.path = self.output.with_name(self.output.name + ".work")
         self.songs, self.clips = self.path / "songs", self.path / "clips"
         self.dataset, self.replaced = self.path / "dataset", self.path / "replaced"
-        self.settings = {
-            "genreast": __version__,
-            "raw_dir": str(Path(args.raw_dir).absolute()),
-            "cut": asdict(cut_settings(args)),
-        }
+        self.update = args.update
+        self.replaces: dict[str, str] | None = None  # the digests of the dataset that goes
+        raw_dir = str(Path(args.raw_dir).absolute())
+        self.settings = {MARK: __version__, "raw_dir": raw_dir, "cut": asdict(cut_settings(args))}
+        command = {k: v for k, v in asdict(args).items() if k not in ANY_WAY}
+        self.command = command | {"raw_dir": raw_dir, "output_dir": str(self.output)}
+        self.is_open = False
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.lock = filelock.FileLock(f"{self.path}.lock")
 
@@ -75,83 +78,126 @@ class WorkFolder:
         return self
 
     def __exit__(self, *raised) -> None:
-        self.lock.release()
+        if self.is_open and self.songs.is_dir() and not any(self.songs.iterdir()):
+            with contextlib.suppress(OSError):
+                self._clear()  # nothing is cut that a next run could take up
+        # While the lock is held: who opened the file before sees that it has lost its name.
         Path(self.lock.lock_file).unlink(missing_ok=True)
+        self.lock.release()
 
-    def open(self, update: bool) -> str | None:
-        """Make the folder ready, with what an earlier run left that fits the settings.
+    def take_up(self) -> str | None:
+        """Do what a run that was stopped at its very end left to do, and see that the output is
+        free, or may be replaced. Nothing that was cut is lost here.
 
-        Returns the summary of a run that had only its last rename or cleaning left to do, and
-        None where there is work. Raises UserError when the output stands already, when `update`
-        would replace more than a dataset of ours, or when something else bears the work's name.
+        Returns the summary where that run was given the same command, and None where there is
+        work. Raises UserError when the output stands already, when --update would replace more
+        than a dataset of ours, or when something else bears the work's name.
         """
-        if (self.path / SUMMARY_FILE).is_file():
-            text = (self.path / SUMMARY_FILE).read_text(encoding="utf-8")
-            self._rename()
-            return text
-        stands = self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir()))
-        if stands and not update:
-            raise UserError(
-                f"'{self.output}' stands already; add --update to replace it (its songs keep their"
-                " split), or name another --output_dir"
-            )
-        if stands:
-            _check_replaceable(self.output)
-        self._keep_or_clear()
-        for folder in (self.songs, self.clips):
-            folder.mkdir(exist_ok=True)
+        self._check_ours()
+        if published := self._read(PUBLISHED_FILE):
+            self._rename(published["replaces"])
+            same = published["command"] == self.command
+            whose = "a stopped run" if same else "a stopped run with other settings"
+            print(f"finished what {whose} had left to do in '{self.path}'", file=sys.stderr)
+            if same:
+                return published["summary"]
+        if _stands(self.output):
+            if not self.update:
+                raise UserError(
+                    f"'{self.output}' stands already; add --update to replace it (its songs keep"
+                    " their split), or name another --output_dir"
+                )
+            self.replaces = check_replaceable(self.output)
         return None
 
-    def publish(self, summary: str) -> None:
-        """Give the finished dataset its name; what bore it goes only once the new one stands."""
-        aside = self.path / f"{SUMMARY_FILE}.part"
-        aside.write_text(summary, encoding="utf-8")
-        os.replace(aside, self.path / SUMMARY_FILE)
-        self._rename()
+    def open(self) -> None:
+        """Make the folder ready: keep what a stopped run left that fits the settings, clear what
+        any other left.
+        """
+        left = self._read(SETTINGS_FILE)
+        if left and left != self.settings:
+            print(f"clearing '{self.path}', which a run with other settings left", file=sys.stderr)
+            self._clear()
+        self.path.mkdir(exist_ok=True)
+        self.is_open = True
+        self._write(SETTINGS_FILE, self.settings)
+        for folder in (self.songs, self.clips):
+            folder.mkdir(exist_ok=True)
 
-    def _rename(self) -> None:
+    def publish(self, summary: str) -> None:
+        """Give the finished dataset its name; what bore it goes only once the new one stands.
+
+        Raises UserError where the output is not what it was when the run began; the dataset waits.
+        """
+        facts = {"command": self.command, "summary": summary, "replaces": self.replaces}
+        self._write(PUBLISHED_FILE, {MARK: __version__, **facts})
+        self._rename(self.replaces)
+
+    def _rename(self, replaces: dict[str, str] | None) -> None:
         """The last steps, in an order that can be stopped anywhere and gone through again."""
         if self.dataset.exists():
-            if self.output.exists() and not self.replaced.exists():
+            aside = self.replaced.exists()
+            self._check_unchanged(None if aside else replaces)
+            if replaces and self.output.exists() and not aside:
                 os.rename(self.output, self.replaced)
-            os.rename(self.dataset, self.output)
-        for entry in self.path.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-        shutil.rmtree(self.path)
+            os.rename(self.dataset, self.output)  # which is free, or an empty folder
+        self._clear()
 
-    def _keep_or_clear(self) -> None:
-        """Keep what a stopped run with equal settings left; clear what any other left."""
-        path = self.path / SETTINGS_FILE
-        part = path.with_name(f"{SETTINGS_FILE}.part")
-        if path.is_file():
-            if json.loads(path.read_text()) == self.settings:
+    def _check_unchanged(self, replaces: dict[str, str] | None) -> None:
+        """Refuse to replace what came into the output since it was looked at first."""
+        if not _stands(self.output):
+            return
+        with contextlib.suppress(UserError):
+            if replaces and check_replaceable(self.output) == replaces:
                 return
-            print(f"clearing '{self.path}', which a run with other settings left", file=sys.stderr)
-            shutil.rmtree(self.path)
-        elif self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - {part}):
-            raise UserError(
-                f"'{self.path}' is in the way: this is where a dataset is made; move it, or name"
-                " another --output_dir"
-            )
-        self.path.mkdir(exist_ok=True)
-        part.write_text(json.dumps(self.settings))
-        os.replace(part, path)
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace what is no dataset of ours, or more than that."""
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if SONGS_FILE not in names or not names & {*SPLITS, "data"}:
         raise UserError(
-            f"'{folder}' is no dataset that prepare_dataset.py made: --update would lose it; name"
+            f"'{self.output}' is not what it was when the run began. The finished dataset waits in"
+            f" '{self.dataset}': move '{self.output}' elsewhere and give the same command again"
+        )
+
+    def _check_ours(self) -> None:
+        """Refuse a folder of the work's name that holds what no run has left there."""
+        if not self.path.exists():
+            return
+        found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else {""}
+        found = {name for name in found - PARTS if not is_junk(name)}
+        if strange := found - OURS:
+            what = f"it holds '{min(strange)}'"
+        elif found and not any(map(self._read, (SETTINGS_FILE, PUBLISHED_FILE))):
+            what = f"it has no {SETTINGS_FILE} as a run writes it"
+        else:
+            return
+        raise UserError(
+            f"'{self.path}' is in the way, for a dataset is made there ({what}): move it, or name"
             " another --output_dir"
         )
-    kept = sorted(name for name in names - DATASET if not is_junk(name))
-    page = folder / PAGE_FILE
-    if page.is_file() and not is_sealed(page.read_text(encoding="utf-8", errors="replace")):
-        kept.append(f"{PAGE_FILE}, edited since")
-    if kept:
-        raise UserError(
-            f"'{folder}' holds {kept[0]}, which --update would lose: move it elsewhere first"
-        )
+
+    def _clear(self) -> None:
+        """Remove all that is ours; what says so goes last, for this can be stopped anywhere."""
+        ours = [entry for entry in self.path.iterdir() if entry.name in OURS or is_junk(entry.name)]
+        last = (SETTINGS_FILE, PUBLISHED_FILE)
+        for entry in sorted(ours, key=lambda e: e.name in last and last.index(e.name) + 1):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with contextlib.suppress(OSError):  # something of the user's came in
+            self.path.rmdir()
+
+    def _read(self, name: str) -> dict | None:
+        """What a run wrote under this name; None where there is nothing, or not ours."""
+        try:
+            facts = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return facts if isinstance(facts, dict) and MARK in facts else None
+
+    def _write(self, name: str, facts: dict) -> None:
+        aside = self.path / f"{name}.part"
+        with open(aside, "w", encoding="utf-8") as file:
+            json.dump(facts, file)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name without the bytes
+        os.replace(aside, self.path / name)
+
+
+def _stands(output: Path) -> bool:
+    """Whether there is more in the output's place than an empty folder."""
+    return output.exists() and (not output.is_dir() or any(output.iterdir()))

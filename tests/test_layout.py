@@ -10,7 +10,7 @@ from conftest import ROOT
 ROOMS = """
     garbage errors allocator audio features precision config arguments pages
     songs tables tags genres splits cuts fingerprint clips preloaded song_table audiofolder
-    workers work_folder duplicates groups dataset_card clip_files assembly preparation
+    seals workers work_folder duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe_checks recipe
     loading metrics attention last_layer optimizer training probe memory progress run_folder
     model_folder fine_tune

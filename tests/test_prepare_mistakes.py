@@ -2,6 +2,7 @@
 
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from song_library import contents, make_library, prepare
 
@@ -37,7 +38,33 @@ def remove_table(folder):
     return "is no dataset that prepare_dataset.py made"
 
 
-@pytest.mark.parametrize("change", [add_file, edit_page, remove_table])
+def add_file_among_clips(folder):
+    (folder / "train" / "notes.txt").write_text("mine")
+    return "holds train/notes.txt, which --update would lose"
+
+
+def link_among_clips(folder):
+    (folder / "test" / "jazz" / "mine").symlink_to(folder.parent)
+    return "holds test/jazz/mine, which --update would lose"
+
+
+def add_column(folder):
+    lines = (folder / "songs.csv").read_text().splitlines()
+    (folder / "songs.csv").write_text("\n".join(f"{line},my notes" for line in lines))
+    return "holds songs.csv, edited since .* name another --output_dir, with --splits_from"
+
+
+def edit_clip_table(folder):
+    path = folder / "train" / "metadata.parquet"
+    pq.write_table(pq.read_table(path).append_column("mood", [["mine"] * 2]), path)
+    return "holds train/metadata.parquet, edited since"
+
+
+CHANGES = [add_file, edit_page, remove_table, add_file_among_clips, link_among_clips, add_column]
+CHANGES += [edit_clip_table]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_an_update_replaces_a_dataset_as_we_wrote_it_alone(small, tmp_path, change):
     output = tmp_path / "dataset"
     prepare(small, "--output_dir", output)
@@ -49,6 +76,17 @@ def test_an_update_replaces_a_dataset_as_we_wrote_it_alone(small, tmp_path, chan
         prepare(small, "--output_dir", output, *flags)
     assert contents(output) == before
     assert not (tmp_path / "dataset.work").exists()
+
+
+def test_shards_are_a_datasets_own_and_what_lies_beside_them_is_not(small, tmp_path):
+    output = tmp_path / "dataset"
+    flags = ("--output_dir", output, "--format", "parquet", "--update")
+    prepare(small, *flags)
+    (output / "data" / ".DS_Store").touch()
+    assert prepare(small, *flags) == 0
+    (output / "data" / "mine.parquet").touch()
+    with pytest.raises(UserError, match=r"holds data/mine\.parquet"):
+        prepare(small, *flags)
 
 
 def test_a_folder_that_only_bears_the_works_name_is_left_alone(small, tmp_path):

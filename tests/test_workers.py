@@ -76,10 +76,10 @@ def raw(tmp_path_factory):
 def test_a_full_disk_is_said_and_the_next_run_goes_on(raw, tmp_path):
     output = tmp_path / "dataset"
     with WorkFolder(PrepareArguments(str(raw), str(output))) as work:
-        work.open(update=False)
-    last = min(find_files(raw), key=lambda song: (raw / song.path).stat().st_size)
-    full = work.songs / f"{last.song_id}.json.part"
-    full.symlink_to("/dev/full")
+        work.open()
+        last = min(find_files(raw), key=lambda song: (raw / song.path).stat().st_size)
+        full = work.songs / f"{last.song_id}.json.part"
+        full.symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"no space left for .*it goes on from here"):
         prepare(raw, "--output_dir", output)
     assert not output.exists()
@@ -173,3 +173,4 @@ def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no Dask scheduler .* answers at 'tcp://127\.0\.0\.1:9'"):
         prepare(raw, "--output_dir", tmp_path / "dataset", "--dask", "tcp://127.0.0.1:9")
     assert time.monotonic() - start < 20
+    assert list(tmp_path.iterdir()) == []

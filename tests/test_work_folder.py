@@ -1,0 +1,213 @@
+"""What stops, mistakes and other runs leave: nothing of the user's is lost, no work done twice."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from song_library import contents, make_library, prepare
+
+from genreast import preparation, work_folder
+from genreast.arguments import PrepareArguments
+from genreast.errors import UserError
+from genreast.work_folder import WorkFolder
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    root = tmp_path_factory.mktemp("raw")
+    return make_library(root, {"jazz": 4, "rock": 4}, seconds=(1, 2), suffixes=["flac"])
+
+
+@pytest.fixture(scope="module")
+def plain(raw, tmp_path_factory):
+    """The dataset of an unbroken run without flags."""
+    output = tmp_path_factory.mktemp("plain") / "dataset"
+    prepare(raw, "--output_dir", output)
+    return output
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "dataset"
+
+
+@pytest.fixture
+def stop_before(monkeypatch):
+    """Has the next run stop where it would call a function of `genreast.preparation`."""
+
+    def stop(name: str, act=lambda: sys.exit("stopped")):
+        before = getattr(preparation, name)
+
+        def call(*arguments):
+            monkeypatch.setattr(preparation, name, before)
+            act()
+            return before(*arguments)
+
+        monkeypatch.setattr(preparation, name, call)
+
+    return stop
+
+
+def stopped(*arguments) -> None:
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        prepare(*arguments)
+
+
+def times(output: Path) -> dict[str, int]:
+    """When the record of each song was written."""
+    songs = output.with_name("dataset.work") / "songs"
+    return {path.name: path.stat().st_mtime_ns for path in songs.glob("*.json")}
+
+
+@pytest.mark.parametrize("flags", [(), ("--update",)])
+def test_what_comes_into_the_output_during_a_run_stays(
+    raw, plain, output, stop_before, tmp_path, flags
+):
+    if flags:
+        shutil.copytree(plain, output)
+
+    def someone_works_there():
+        output.mkdir(exist_ok=True)
+        (output / "thesis.txt").write_text("mine")
+
+    stop_before("describe", someone_works_there)
+    for _ in range(2):  # refused until the way is free
+        with pytest.raises(UserError, match=r"waits in .*dataset\.work/dataset': move"):
+            prepare(raw, "--output_dir", output, *flags)
+        assert (output / "thesis.txt").read_text() == "mine"
+    output.rename(tmp_path / "elsewhere")
+    assert prepare(raw, "--output_dir", output, *flags) == 0
+    assert contents(output) == contents(plain)
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset", "elsewhere"}
+
+
+def test_another_dataset_that_comes_in_place_of_the_one_to_replace_stays(
+    raw, plain, output, stop_before, tmp_path
+):
+    shutil.copytree(plain, output)
+    other = tmp_path / "other"
+    prepare(raw, "--output_dir", other, "--seed", 1)
+    before = contents(other)
+
+    def swap():
+        shutil.rmtree(output)
+        other.rename(output)
+
+    stop_before("write_dataset", swap)
+    with pytest.raises(UserError, match="is not what it was when the run began"):
+        prepare(raw, "--output_dir", output, "--update")
+    assert contents(output) == before
+
+
+def test_a_folder_of_the_users_that_bears_the_works_name_is_left_alone(raw, output):
+    work = output.with_name("dataset.work")
+    work.mkdir()
+    (work / "songs").mkdir()
+    for settings in ('{"my": "app"}', '{"genreast": "0.1', ""):  # an app's; cut short by a crash
+        (work / "settings.json").write_text(settings)
+        before = contents(work)
+        with pytest.raises(UserError, match=r"in the way.* \(it has no settings\.json as a run"):
+            prepare(raw, "--output_dir", output)
+        assert contents(work) == before
+    shutil.rmtree(work)
+    with WorkFolder(PrepareArguments(str(raw), str(output))) as made:
+        made.open()
+        (made.songs / "one.json").touch()
+    (work / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"in the way.* \(it holds 'thesis\.txt'\)"):
+        prepare(raw, "--output_dir", output, "--clip_seconds", 1)
+    assert (work / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_that_is_stopped_while_it_cleans_answers_its_own_command_alone(
+    raw, plain, output, monkeypatch, capsys
+):
+    def clears_no_clips(folder, *arguments, **flags):
+        if Path(folder).name == "clips":
+            raise KeyboardInterrupt
+        remove(folder, *arguments, **flags)
+
+    remove = shutil.rmtree
+    for flags in ((), ("--seed", 1, "--update")):
+        shutil.rmtree(output, ignore_errors=True)
+        monkeypatch.setattr(work_folder.shutil, "rmtree", clears_no_clips)
+        stopped(raw, "--output_dir", output)
+        monkeypatch.undo()
+        assert contents(output) == contents(plain)
+        capsys.readouterr()
+        prepare(raw, "--output_dir", output, *flags)
+        told = capsys.readouterr()
+        assert "all" in told.out and not output.with_name("dataset.work").exists()
+        if flags:
+            assert "finished what a stopped run with other settings had left to do" in told.err
+            assert '"seed": 1' in (output / "preparation.json").read_text(encoding="utf-8")
+        else:
+            assert "finished what a stopped run had left to do" in told.err
+            assert contents(output) == contents(plain)
+
+
+def test_a_run_that_is_stopped_between_its_two_renames_is_finished(
+    raw, plain, output, monkeypatch, tmp_path
+):
+    shutil.copytree(plain, output)
+    rename = work_folder.os.rename
+
+    def renames_once(*paths):
+        monkeypatch.undo()
+        rename(*paths)
+        monkeypatch.setattr(work_folder.os, "rename", stop)
+
+    def stop(*paths):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    command = (raw, "--output_dir", output, "--update")
+    monkeypatch.setattr(work_folder.os, "rename", renames_once)
+    stopped(*command)
+    shutil.copytree(output.with_name("dataset.work") / "replaced", output)  # the user's remedy
+    with pytest.raises(UserError, match="waits in"):
+        prepare(*command)
+    output.rename(tmp_path / "elsewhere")
+    assert prepare(*command) == 0
+    assert contents(output) == contents(plain)
+
+
+def test_a_mistake_clears_nothing_and_leaves_nothing(raw, output, stop_before, tmp_path, capsys):
+    mistakes = {
+        "cannot be read": ("--splits_from", tmp_path / "nowhere"),
+    }
+
+    def make_mistakes():
+        for message, flags in mistakes.items():
+            with pytest.raises(UserError, match=message):
+                prepare(raw, "--output_dir", output, "--clip_seconds", 1, *flags)
+        assert "cutting" not in capsys.readouterr().err
+
+    make_mistakes()
+    assert [path.name for path in tmp_path.iterdir()] == []
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output)
+    before = times(output)
+    capsys.readouterr()
+    make_mistakes()
+    assert len(before) == 8 and times(output) == before
+
+
+def test_an_update_of_an_empty_folder_makes_a_dataset(raw, plain, output):
+    output.mkdir()
+    assert prepare(raw, "--output_dir", output, "--update") == 0
+    assert contents(output) == contents(plain)
+
+
+def test_a_run_that_starts_as_another_ends_keeps_a_third_out(raw, output, monkeypatch):
+    first, second, third = (WorkFolder(PrepareArguments(str(raw), str(output))) for _ in range(3))
+    release = first.lock.release
+    with first:
+        monkeypatch.setattr(first.lock, "release", lambda: (release(), second.__enter__()))
+    with pytest.raises(UserError, match="another run is at work"), third:
+        pass
+    second.__exit__()
+    with third:
+        pass
+    assert list(output.parent.iterdir()) == []
