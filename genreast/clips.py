@@ -54,6 +54,8 @@ class SongRecord:
     clip_samples: int = 0  # in all clips together
     recording: str = ""  # sha256 of the decoded samples
     tags: dict[str, str] = field(default_factory=dict)
+    fingerprints: bool = False  # whether they were asked for
+    feature_stats: bool = False
     stats: dict = field(default_factory=dict)  # FeatureStats over the clips' real frames
 
     def save(self, folder: Path) -> None:
@@ -63,13 +65,20 @@ class SongRecord:
         os.replace(aside, record_path(folder, self.song_id))
 
     @classmethod
-    def load(cls, folder: Path, song_id: str, source: Path) -> "SongRecord | None":
-        """The record of a song that has been cut, or None, also where its file has changed."""
+    def load(
+        cls, folder: Path, song_id: str, source: Path, settings: CutSettings
+    ) -> "SongRecord | None":
+        """The record of a song that has been cut, or None, also where its file has changed or
+        less was measured than `settings` ask for.
+        """
         try:
             record = cls(**json.loads(record_path(folder, song_id).read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        return record if record.version == file_version(source) else None
+        whole = (record.fingerprints or not settings.fingerprints) and (
+            record.feature_stats or not settings.feature_stats
+        )
+        return record if whole and record.version == file_version(source) else None
 
 
 def file_version(source: Path) -> list[int]:
@@ -99,8 +108,13 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
     clips = folder / "clips" / song_id
     shutil.rmtree(clips, ignore_errors=True)
     clips.mkdir(parents=True)
-    tags = read_tags(source) if settings.tags else {}
-    record = SongRecord(song_id, version=file_version(source), tags=tags)
+    record = SongRecord(
+        song_id,
+        version=file_version(source),
+        tags=read_tags(source),  # a millisecond; whatever the groups are, it is not to be cut anew
+        fingerprints=settings.fingerprints,
+        feature_stats=settings.feature_stats,
+    )
     try:
         samples = _decode(source, clips / "decoded.raw")
         _measure(samples, record)

@@ -15,7 +15,10 @@ SILENT_BLOCK = SAMPLING_RATE // 10  # silence is looked for in steps of 0.1 s
 
 @dataclass(frozen=True)
 class CutSettings:
-    """How songs are cut. Two runs with equal settings make equal clips of a song."""
+    """How songs are cut. Two runs with equal settings make equal clips of a song.
+
+    `fingerprints` and `feature_stats` are measured beside the clips, and change none.
+    """
 
     clip_seconds: float
     skip_start_seconds: float = 0.0
@@ -24,7 +27,6 @@ class CutSettings:
     max_silence_seconds: float | None = None
     fingerprints: bool = True
     feature_stats: bool = True
-    tags: bool = False
 
 
 def clip_starts(samples: int, settings: CutSettings) -> list[int]:

@@ -53,7 +53,7 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
     records, tasks, settings = {}, [], cut_settings(args)
     for song in library.songs:
         source = (library.root / song.path).absolute()
-        record = SongRecord.load(work.songs, song.song_id, source)
+        record = SongRecord.load(work.songs, song.song_id, source, settings)
         if record:
             records[song.song_id] = record
         else:
@@ -83,13 +83,17 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
 def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> Tables:
     """Read what the user's tables say of songs, before the long work: they may hold mistakes.
 
-    Raises UserError when one cannot be used, or a genre has fewer songs than there are splits.
+    Raises UserError when one cannot be used, or a genre has fewer groups, as far as they are known
+    without the songs' tags and sound, than there are splits.
     """
     groups = {}
     if args.group_by.endswith(".csv"):
         groups = read_table(args.group_by, "--group_by", "group")
         tell_unknown(groups, args.group_by, [song.path for song in library.songs])
-    _check_enough([song.genre for song in library.songs], library, args)
+    songs = library.songs
+    keys = _group_keys([song.path for song in songs], [{}] * len(songs), groups, args)
+    known = {(song.genre, key or song.song_id) for song, key in zip(songs, keys, strict=True)}
+    _check_enough([genre for genre, _ in known], library, args)
     return Tables(groups, _earlier_splits(work, args))
 
 
@@ -109,13 +113,10 @@ def describe(
         used = _drop_equal(used, earlier)
         links = _link_near(used, work)
     _check_enough([row.genre for row in used], library, args)
-    below_genres = args.genre_by == "folder"
-    keys = [
-        group_key(row.path, records[row.song_id].tags, args.group_by, tables.groups, below_genres)
-        for row in used
-    ]
+    tags = [records[row.song_id].tags for row in used]
+    keys = _group_keys([row.path for row in used], tags, tables.groups, args)
     if args.group_by != "song" and (alone := keys.count(None)):
-        why = without_group(args.group_by, below_genres)
+        why = without_group(args.group_by, args.genre_by == "folder")
         print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
     groups = joined_groups([row.song_id for row in used], keys, links)
     for row, group in zip(used, groups, strict=True):
@@ -141,6 +142,17 @@ def describe(
             file=sys.stderr,
         )
     return rows
+
+
+def _group_keys(
+    paths: list[str], tags: list[dict[str, str]], table: dict[str, str], args: PrepareArguments
+) -> list[str | None]:
+    """The group that each song, by path and tags, asks for."""
+    below_genres = args.genre_by == "folder"
+    return [
+        group_key(path, song, args.group_by, table, below_genres)
+        for path, song in zip(paths, tags, strict=True)
+    ]
 
 
 def _check_enough(genres: list[str], library: Library, args: PrepareArguments) -> None:

@@ -26,11 +26,12 @@ PUBLISHED_FILE = "published.json"  # written just before the dataset gets its na
 PARTS = {f"{SETTINGS_FILE}.part", f"{PUBLISHED_FILE}.part"}
 OURS = {"songs", "clips", "dataset", "replaced", SETTINGS_FILE, PUBLISHED_FILE, *PARTS}
 MARK = "genreast"  # the key of our version, which both files hold
+MEASURED = ("fingerprints", "feature_stats")  # beside the clips: each record knows its own
 ANY_WAY = ("num_workers", "dask", "strict")  # the same dataset whatever they are
 
 
 def cut_settings(args: PrepareArguments) -> CutSettings:
-    """The part of the settings that decides what a song's clips are."""
+    """The part of the settings that decides what a song's clips and record hold."""
     return CutSettings(
         clip_seconds=args.clip_seconds,
         skip_start_seconds=args.skip_start_seconds,
@@ -39,7 +40,6 @@ def cut_settings(args: PrepareArguments) -> CutSettings:
         max_silence_seconds=args.max_silence_seconds,
         fingerprints=args.duplicates == "group",
         feature_stats=args.feature_stats,
-        tags=args.group_by in ("artist", "album"),
     )
 
 
@@ -63,9 +63,10 @@ class WorkFolder:
         self.update = args.update
         self.replaces: dict[str, str] | None = None  # the digests of the dataset that goes
         raw_dir = str(Path(args.raw_dir).absolute())
-        self.settings = {MARK: __version__, "raw_dir": raw_dir, "cut": asdict(cut_settings(args))}
-        command = {k: v for k, v in asdict(args).items() if k not in ANY_WAY}
-        self.command = command | {"raw_dir": raw_dir, "output_dir": str(self.output)}
+        cut = _without(MEASURED, asdict(cut_settings(args)))
+        self.settings = {MARK: __version__, "raw_dir": raw_dir, "cut": cut}
+        paths = {"raw_dir": raw_dir, "output_dir": str(self.output)}
+        self.command = _without(ANY_WAY, asdict(args)) | paths
         self.is_open = False
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.lock = filelock.FileLock(f"{self.path}.lock")
@@ -196,6 +197,10 @@ class WorkFolder:
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the name without the bytes
         os.replace(aside, self.path / name)
+
+
+def _without(names: tuple[str, ...], settings: dict) -> dict:
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 def _stands(output: Path) -> bool:

@@ -173,9 +173,49 @@ def test_a_run_that_is_stopped_between_its_two_renames_is_finished(
     assert contents(output) == contents(plain)
 
 
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        (("--group_by", "artist"), True),
+        (("--seed", 3, "--val_fraction", 0), True),
+        (("--duplicates", "ignore"), False),  # no fingerprints: songs are cut anew
+        (("--feature_stats", "false"), False),
+        (("--clip_seconds", 1), False),
+    ],
+)
+def test_a_dataset_is_the_same_whatever_was_stopped_before(
+    raw, plain, output, stop_before, flags, kept
+):
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output, *flags)
+    before = times(output)
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output)
+    assert (times(output) == before) == kept
+    prepare(raw, "--output_dir", output)
+    assert contents(output) == contents(plain)
+
+
+def test_what_is_measured_and_not_asked_for_changes_nothing(raw, output, stop_before, tmp_path):
+    flags = ("--duplicates", "ignore", "--feature_stats", "false")
+    prepare(raw, "--output_dir", tmp_path / "plain" / "dataset", *flags)
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output)
+    before = times(output)
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output, *flags)
+    assert times(output) == before
+    prepare(raw, "--output_dir", output, *flags)
+    assert contents(output) == contents(tmp_path / "plain" / "dataset")
+
+
 def test_a_mistake_clears_nothing_and_leaves_nothing(raw, output, stop_before, tmp_path, capsys):
+    groups = tmp_path / "groups.csv"
+    jazz = sorted(path.relative_to(raw).as_posix() for path in (raw / "jazz").rglob("*.flac"))
+    groups.write_text("path,group\n" + "".join(f"{path},one\n" for path in jazz))
     mistakes = {
         "cannot be read": ("--splits_from", tmp_path / "nowhere"),
+        "'jazz' has 1; expected 3 or more": ("--group_by", groups),
     }
 
     def make_mistakes():
@@ -185,7 +225,7 @@ def test_a_mistake_clears_nothing_and_leaves_nothing(raw, output, stop_before, t
         assert "cutting" not in capsys.readouterr().err
 
     make_mistakes()
-    assert [path.name for path in tmp_path.iterdir()] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["groups.csv"]
     stop_before("write_dataset")
     stopped(raw, "--output_dir", output)
     before = times(output)
