@@ -57,7 +57,10 @@ class PrepareArguments:
         group="splits",
     )
     splits_from: str | None = option(
-        None, "an earlier dataset whose songs keep their split", group="splits"
+        None,
+        "an earlier dataset whose songs keep their split; it counts before the one that --update"
+        " replaces",
+        group="splits",
     )
     format: str = option(
         "files",

@@ -22,6 +22,7 @@ from genreast.audio import SAMPLING_RATE
 from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
+from genreast.earlier import Earlier
 from genreast.errors import UserError
 from genreast.fingerprint import SavedFingerprints
 from genreast.genres import Library
@@ -39,10 +40,10 @@ BYTES_A_SECOND = 1_000_000  # a larger file has a second more for each million b
 
 @dataclass(frozen=True)
 class Tables:
-    """What the user's files say of songs: path → group, and an earlier dataset's splits."""
+    """What the user's files say of songs: path → group, and earlier datasets' splits."""
 
     groups: dict[str, str]
-    earlier: dict[str, str]  # identity → split
+    earlier: list[Earlier]  # where two know a song, the first decides
 
 
 def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dict[str, SongRecord]:
@@ -94,7 +95,7 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     keys = _group_keys([song.path for song in songs], [{}] * len(songs), groups, args)
     known = {(song.genre, key or song.song_id) for song, key in zip(songs, keys, strict=True)}
     _check_enough([genre for genre, _ in known], library, args)
-    return Tables(groups, _earlier_splits(work, args))
+    return Tables(groups, _earlier_datasets(work, args))
 
 
 def describe(
@@ -109,6 +110,8 @@ def describe(
     rows = [_row(file, records) for file in library.files]
     used = [row for row in rows if row.status == "used"]
     links = []
+    for dataset in earlier:
+        dataset.recognise(used)
     if args.duplicates == "group":
         used = _drop_equal(used, earlier)
         links = _link_near(used, work)
@@ -122,26 +125,33 @@ def describe(
     for row, group in zip(used, groups, strict=True):
         row.group = group
     before = {
-        row.song_id: earlier[key] for row in used for key in _identities(row) if key in earlier
+        row.song_id: [split for dataset in earlier if (split := dataset.split_of(row))]
+        for row in used
     }
     splits = split_songs(
         [Member(row.song_id, row.genre, row.group) for row in used],
         args.val_fraction,
         args.test_fraction,
         args.seed,
-        before,
+        {song: known[0] for song, known in before.items() if known},
     )
     for row in used:
         row.split = splits[row.group]
-    moved = [row for row in used if before.get(row.song_id, row.split) != row.split]
+    _tell_moved(used, before)
+    return rows
+
+
+def _tell_moved(used: list[SongRow], before: dict[str, list[str]]) -> None:
+    """Say which songs, by id, have left a split that an earlier dataset had them in."""
+    moved = [(row, split) for row in used for split in before[row.song_id] if split != row.split]
     if moved:
+        row, split = moved[0]
         print(
-            f"songs that could not stay in their split: {len(moved)}, such as"
-            f" '{as_unicode(moved[0].path)}' ({before[moved[0].song_id]} → {moved[0].split}):"
-            " a model trained on the earlier dataset may have heard what is now held out",
+            f"songs that did not stay in their split: {len({row.song_id for row, _ in moved})},"
+            f" such as '{as_unicode(row.path)}' ({split} → {row.split}): a model trained on the"
+            " earlier dataset may have heard what is now held out",
             file=sys.stderr,
         )
-    return rows
 
 
 def _group_keys(
@@ -212,33 +222,21 @@ def _row(file, records: dict[str, SongRecord]) -> SongRow:
     )
 
 
-def _identities(row: SongRow) -> tuple[str, str]:
-    """What an earlier dataset may know a song by: its place, and its sound, which decides."""
-    return f"path {row.path}", f"recording {row.recording}"
+def _earlier_datasets(work: WorkFolder, args: PrepareArguments) -> list[Earlier]:
+    """The dataset that --splits_from names, then the one that is updated."""
+    folders = [Path(args.splits_from).resolve()] if args.splits_from else []
+    if work.replaces:
+        folders.append(work.output)
+    return [Earlier.read(folder, folder == work.output) for folder in dict.fromkeys(folders)]
 
 
-def _earlier_splits(work: WorkFolder, args: PrepareArguments) -> dict[str, str]:
-    """Identity → split in the dataset that is updated, or in the one that --splits_from names."""
-    folder = args.splits_from
-    if work.replaces and not folder:
-        folder = work.output
-    if not folder:
-        return {}
-    return {
-        key: row["split"]
-        for row in read_songs(Path(folder))
-        if row["split"]
-        for key in (f"recording {row['recording']}", f"path {row['path']}")
-    }
-
-
-def _drop_equal(used: list[SongRow], earlier: dict[str, str]) -> list[SongRow]:
+def _drop_equal(used: list[SongRow], earlier: list[Earlier]) -> list[SongRow]:
     """Keep one of each recording that stands in several files; mark the others."""
     copies = defaultdict(list)
     for row in used:
         copies[row.recording].append(row)
     for same in copies.values():
-        same.sort(key=lambda row: (f"path {row.path}" not in earlier, row.path))
+        same.sort(key=lambda row: (not any(one.has_path(row.path) for one in earlier), row.path))
         for row in same[1:]:
             row.status, row.matched_to, row.clips = "duplicate_of", same[0].path, 0
             row.reason = f"the same sound as '{same[0].path}'"

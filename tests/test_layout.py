@@ -9,7 +9,7 @@ from conftest import ROOT
 # Each module imports only from those before it.
 ROOMS = """
     garbage errors allocator audio features precision config arguments pages
-    songs tables tags genres splits cuts fingerprint clips preloaded song_table audiofolder
+    songs tables tags genres splits cuts fingerprint clips preloaded song_table earlier audiofolder
     seals workers work_folder duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe_checks recipe
     loading metrics attention last_layer optimizer training probe memory progress run_folder

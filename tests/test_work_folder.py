@@ -141,7 +141,9 @@ def test_a_run_that_is_stopped_while_it_cleans_answers_its_own_command_alone(
         assert "all" in told.out and not output.with_name("dataset.work").exists()
         if flags:
             assert "finished what a stopped run with other settings had left to do" in told.err
-            assert '"seed": 1' in (output / "preparation.json").read_text(encoding="utf-8")
+            assert "8 of 8 songs" in told.err and '"seed": 1' in (
+                output / "preparation.json"
+            ).read_text(encoding="utf-8")
         else:
             assert "finished what a stopped run had left to do" in told.err
             assert contents(output) == contents(plain)
