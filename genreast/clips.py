@@ -53,7 +53,7 @@ class SongRecord:
     starts: list[int] = field(default_factory=list)
     clip_samples: int = 0  # in all clips together
     recording: str = ""  # sha256 of the decoded samples
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, list[str]] = field(default_factory=dict)
     fingerprints: bool = False  # whether they were asked for
     feature_stats: bool = False
     stats: dict = field(default_factory=dict)  # FeatureStats over the clips' real frames

@@ -74,7 +74,8 @@ def _tell_artists(root: Path, files: list[SongFile]) -> None:
     artists = []
     for folder, path in first.items():
         tags = read_tags(root / path)
-        if spelling(folder) in {spelling(tags.get(key, "")) for key in ("artist", "albumartist")}:
+        names = [*tags.get("artist", []), *tags.get("albumartist", [])]
+        if spelling(folder) in map(spelling, names):
             artists.append(folder)
     if len(artists) > len(first) / 2:
         print(

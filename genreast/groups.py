@@ -1,41 +1,55 @@
 """What must not stand in two splits: songs of one artist, album, folder or recording."""
 
+import re
+from collections.abc import Sequence
+
 from genreast.duplicates import connected
 from genreast.songs import as_unicode
 from genreast.tables import normalised
 from genreast.tags import spelling
 
-COMPILATIONS = ("various artists", "various", "va", "v.a.")
+NO_ARTIST = {  # what stands where an artist would, in the languages that taggers offer it in
+    *("various artists", "various", "va", "v.a.", "v/a", "varios artistas", "vários artistas"),
+    *("artistes divers", "artisti vari", "verschiedene interpreten", "verschiedene"),
+    *("diverse artiesten", "unknown artist", "unknown", "[unknown]"),
+}
+GUESTS = re.compile(r"\s[(\[]?(feat|ft|featuring)\b.*")
 
 
-def group_key(
+def group_keys(
     path: str,
-    tags: dict[str, str],
+    tags: dict[str, list[str]],
     group_by: str,
     table: dict[str, str],
     genre_folders: bool = True,
-) -> str | None:
-    """The group that a song asks for, or None where it names none: then it is its own group.
+) -> list[str]:
+    """The groups that a song asks for, which it joins; it is its own where it names none.
 
-    Where the first folders are the genres', one counts only below them: a genre's own folder would
-    hold all its songs.
+    Every artist that the tags name counts, and the album's, but no guest after "feat.". An album
+    is one of an artist, or of a folder where the tags name no artist of the whole album. Where the
+    first folders are the genres', a folder counts only below them: a genre's own would hold all
+    its songs.
     """
     if group_by == "song":
-        return None
+        return []
+    folder = as_unicode(path.rpartition("/")[0])
+    folders = [folder] if folder and folder.count("/") >= genre_folders else []
     if group_by == "folder":
-        folder = as_unicode(path.rpartition("/")[0])
-        return f"folder {folder}" if folder.count("/") >= genre_folders and folder else None
-    if group_by == "artist":
-        artist = spelling(tags.get("albumartist", ""))
-        if artist in ("", *COMPILATIONS):
-            artist = spelling(tags.get("artist", ""))
-        return f"artist {artist}" if artist else None
-    if group_by == "album":
-        if "album" not in tags:
-            return None
-        return f"album {spelling(tags['album'])} / {spelling(tags.get('albumartist', ''))}"
+        return [f"folder {folder}" for folder in folders]
+    if group_by in ("artist", "album"):
+        artists, of_album = (_artists(tags.get(key, [])) for key in ("artist", "albumartist"))
+        if group_by == "artist":
+            return [f"artist {name}" for name in {**artists, **of_album}]
+        places = of_album or [*artists, *folders] or [""]
+        return [f"album {spelling(name)} / {at}" for name in tags.get("album", []) for at in places]
     group = table.get(normalised(path))
-    return f"group {group}" if group else None
+    return [f"group {group}"] if group else []
+
+
+def _artists(names: list[str]) -> dict[str, None]:
+    """Artists in one spelling and without their guests, each once, in order."""
+    spelt = (GUESTS.sub("", spelling(name)) for name in names)
+    return dict.fromkeys(name for name in spelt if name not in NO_ARTIST)
 
 
 def without_group(group_by: str, genre_folders: bool = True) -> str:
@@ -48,17 +62,16 @@ def without_group(group_by: str, genre_folders: bool = True) -> str:
 
 
 def joined_groups(
-    song_ids: list[str], keys: list[str | None], links: list[tuple[int, int]]
+    song_ids: list[str], keys: list[Sequence[str]], links: list[tuple[int, int]]
 ) -> list[str]:
     """Each song's group, where equal keys and links between songs (by place) both join them.
 
-    A group is named by its key, or by its first song where it has none.
+    A group is named by the first of its keys, or by its first song where it has none.
     """
     first: dict[str, int] = {}
-    pairs = [(first.setdefault(key, at), at) for at, key in enumerate(keys) if key is not None]
+    pairs = [(first.setdefault(key, at), at) for at, own in enumerate(keys) for key in own]
     roots = connected(len(song_ids), [*pairs, *links])
     names: dict[int, str] = {}
-    for at, root in enumerate(roots):
-        if keys[at] is not None and (root not in names or keys[at] < names[root]):
-            names[root] = keys[at]
+    for key, at in first.items():
+        names[roots[at]] = min(key, names.get(roots[at], key))
     return [names.get(root, song_ids[root]) for root in roots]

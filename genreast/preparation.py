@@ -26,7 +26,7 @@ from genreast.earlier import Earlier
 from genreast.errors import UserError
 from genreast.fingerprint import SavedFingerprints
 from genreast.genres import Library
-from genreast.groups import group_key, joined_groups, without_group
+from genreast.groups import group_keys, joined_groups, without_group
 from genreast.song_table import SongRow, read_songs, summary, write_songs
 from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
@@ -93,7 +93,9 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
         tell_unknown(groups, args.group_by, [song.path for song in library.songs])
     songs = library.songs
     keys = _group_keys([song.path for song in songs], [{}] * len(songs), groups, args)
-    known = {(song.genre, key or song.song_id) for song, key in zip(songs, keys, strict=True)}
+    known = {
+        (song.genre, tuple(own) or song.song_id) for song, own in zip(songs, keys, strict=True)
+    }
     _check_enough([genre for genre, _ in known], library, args)
     return Tables(groups, _earlier_datasets(work, args))
 
@@ -118,7 +120,7 @@ def describe(
     _check_enough([row.genre for row in used], library, args)
     tags = [records[row.song_id].tags for row in used]
     keys = _group_keys([row.path for row in used], tags, tables.groups, args)
-    if args.group_by != "song" and (alone := keys.count(None)):
+    if args.group_by != "song" and (alone := keys.count([])):
         why = without_group(args.group_by, args.genre_by == "folder")
         print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
     groups = joined_groups([row.song_id for row in used], keys, links)
@@ -155,12 +157,15 @@ def _tell_moved(used: list[SongRow], before: dict[str, list[str]]) -> None:
 
 
 def _group_keys(
-    paths: list[str], tags: list[dict[str, str]], table: dict[str, str], args: PrepareArguments
-) -> list[str | None]:
-    """The group that each song, by path and tags, asks for."""
+    paths: list[str],
+    tags: list[dict[str, list[str]]],
+    table: dict[str, str],
+    args: PrepareArguments,
+) -> list[list[str]]:
+    """The groups that each song, by path and tags, asks for."""
     below_genres = args.genre_by == "folder"
     return [
-        group_key(path, song, args.group_by, table, below_genres)
+        group_keys(path, song, args.group_by, table, below_genres)
         for path, song in zip(paths, tags, strict=True)
     ]
 

@@ -1,35 +1,32 @@
-"""Tags of a song file: artist, album artist, album and genre, whatever the container."""
+"""Tags of a song file: artists, album and genre, whatever the container."""
 
 import unicodedata
 from pathlib import Path
 
 import mutagen
+import soundfile
 
 # What containers call each: Vorbis and MP4, APE, ID3 in wav and aiff, ASF (wma).
 KEYS = {
     "artist": ("artist", "TPE1", "Author"),
     "albumartist": ("albumartist", "album artist", "TPE2", "WM/AlbumArtist"),
     "album": ("album", "TALB", "WM/AlbumTitle"),
+    "genre": ("genre", "TCON", "WM/Genre"),
 }
-GENRE = ("genre", "TCON", "WM/Genre")
+INFO = (".wav", ".wave", ".caf")  # have tags of their own, which mutagen does not read
 
 
-def read_tags(path: Path) -> dict[str, str]:
-    """The tags that a file has, of artist, albumartist and album; none where it cannot be read."""
-    tags = _tags(path)
-    texts = {name: _first_text(tags, keys) for name, keys in KEYS.items()} if tags else {}
-    return {name: text for name, text in texts.items() if text}
+def read_tags(path: Path) -> dict[str, list[str]]:
+    """What a file's tags name as artist, albumartist, album and genre, in the order it stands
+    there, without those that they do not name; nothing of a file that cannot be read."""
+    found = _tags(path) or _info(path)
+    names = {name: _split(texts, name) for name, texts in found.items()}
+    return {name: texts for name, texts in names.items() if texts}
 
 
 def read_genre(path: Path) -> str:
-    """The first genre that a file's tags name; empty where there is none.
-
-    Taggers write many into one text with semicolons. Slashes and commas stay: genres have them,
-    as "Hip-Hop/Rap" does.
-    """
-    tags = _tags(path)
-    genres = _first_text(tags, GENRE).split(";") if tags else []
-    return next(filter(None, map(str.strip, genres)), "")
+    """The first genre that a file's tags name; empty where there is none."""
+    return read_tags(path).get("genre", [""])[0]
 
 
 def spelling(name: str) -> str:
@@ -38,14 +35,15 @@ def spelling(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _tags(path: Path) -> mutagen.FileType | None:
+def _tags(path: Path) -> dict[str, list[str]]:
     try:
-        return mutagen.File(path, easy=True)
+        tags = mutagen.File(path, easy=True)
     except Exception:  # a broken file: mutagen lets errors of many kinds through
-        return None
+        return {}
+    return {name: _texts(tags, keys) for name, keys in KEYS.items()} if tags else {}
 
 
-def _first_text(tags: mutagen.FileType, keys: tuple[str, ...]) -> str:
+def _texts(tags: mutagen.FileType, keys: tuple[str, ...]) -> list[str]:
     for key in keys:
         try:
             values = tags.get(key)
@@ -53,6 +51,27 @@ def _first_text(tags: mutagen.FileType, keys: tuple[str, ...]) -> str:
             continue
         # An ID3 frame has its text, and one of genres, which may be numbers, their names.
         values = getattr(values, "genres", getattr(values, "text", values))
-        if values and str(values[0]).strip():
-            return str(values[0]).strip()
-    return ""
+        if values:
+            return [str(value) for value in values]
+    return []
+
+
+def _info(path: Path) -> dict[str, list[str]]:
+    if path.suffix.lower() not in INFO:
+        return {}
+    try:
+        with soundfile.SoundFile(path) as file:
+            texts = file.copy_metadata()
+    except soundfile.SoundFileError:
+        return {}
+    return {name: [texts.get(name, "")] for name in KEYS}
+
+
+def _split(texts: list[str], name: str) -> list[str]:
+    """The names in a tag's texts, each on one line.
+
+    Taggers write several into one text with semicolons. Slashes and commas stay: "Hip-Hop/Rap" is
+    one genre, "Earth, Wind & Fire" one artist, and an album's semicolons are its own.
+    """
+    parts = texts if name == "album" else [part for text in texts for part in text.split(";")]
+    return [line for part in parts if (line := " ".join(part.split()))]

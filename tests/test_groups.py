@@ -7,9 +7,11 @@ import mutagen.id3
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genreast.errors import UserError
-from genreast.groups import group_key, joined_groups
+from genreast.groups import group_keys, joined_groups
 from genreast.tables import read_table
 from genreast.tags import read_genre, read_tags
 
@@ -19,9 +21,11 @@ def test_tags_are_read_from_any_container(tmp_path, suffix):
     path = tmp_path / f"song.{suffix}"
     soundfile.write(path, np.zeros(16_000), 16_000)
     tags = mutagen.File(path, easy=True)
-    tags["artist"], tags["album"], tags["genre"] = "Björk", " Post ", ["Trip Hop", "Pop"]
+    tags["artist"], tags["genre"] = ["Björk", "Tricky; Goldie"], ["Trip Hop", "Pop"]
+    tags["album"] = " Post;  Live "
     tags.save()
-    assert read_tags(path) == {"artist": "Björk", "album": "Post"}
+    expected = {"artist": ["Björk", "Tricky", "Goldie"], "album": ["Post; Live"]}
+    assert read_tags(path) == {**expected, "genre": ["Trip Hop", "Pop"]}
     assert read_genre(path) == "Trip Hop"
 
 
@@ -46,8 +50,18 @@ def test_containers_have_their_own_names_for_tags(tmp_path, suffix, names):
         frame = getattr(mutagen.id3, name, None)
         file.tags[name] = frame(encoding=3, text=[text]) if frame else [text]
     file.save()
-    assert read_tags(path) == {"artist": "Björk", "albumartist": "Various", "album": "Post"}
+    expected = {"artist": "Björk", "albumartist": "Various", "album": "Post", "genre": "Jazz"}
+    assert read_tags(path) == {name: [text] for name, text in expected.items()}
     assert read_genre(path) == "Jazz"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "caf"])
+def test_a_file_s_own_tags_are_read_where_it_has_no_others(tmp_path, suffix):
+    path = tmp_path / f"song.{suffix}"
+    with soundfile.SoundFile(path, "w", 16_000, 1) as file:
+        file.artist, file.album, file.genre = "Björk", "Post", "Trip Hop"
+        file.write(np.zeros(800))
+    assert read_tags(path) == {"artist": ["Björk"], "album": ["Post"], "genre": ["Trip Hop"]}
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "wav"])
@@ -72,36 +86,68 @@ def test_a_file_without_tags_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("group_by", "tags", "expected"),
     [
-        ("song", {"artist": "A"}, None),
-        ("artist", {"artist": " The  BAND"}, "artist the band"),
-        ("artist", {"artist": "A", "albumartist": "Various Artists"}, "artist a"),
-        ("artist", {"artist": "A feat. B", "albumartist": "A"}, "artist a"),
-        ("artist", {}, None),
-        ("album", {"album": "Live", "albumartist": "A"}, "album live / a"),
-        ("album", {"artist": "A"}, None),
-        ("artist", {"artist": "half \ud83d"}, "artist half ?"),
-        ("folder", {}, "folder jazz/album"),
-        ("table.csv", {}, "group 7"),
+        ("song", {"artist": "A"}, []),
+        ("artist", {"artist": " The  BAND"}, ["the band"]),
+        ("artist", {"artist": "A", "albumartist": "Various Artists"}, ["a"]),
+        ("artist", {"artist": "A (feat. B)", "albumartist": "A"}, ["a"]),
+        ("artist", {"artist": "Daft Punk", "albumartist": "Cafe del Mar 2"}, ["daft punk"]),
+        ("artist", {"artist": "Unknown Artist"}, []),
+        ("artist", {}, []),
+        ("artist", {"artist": "half \ud83d"}, ["half ?"]),
+        ("album", {"album": "Live", "albumartist": "A", "artist": "B"}, ["live / a"]),
+        ("album", {"album": "Hits", "artist": "B"}, ["hits / b", "hits / jazz/album"]),
+        ("album", {"artist": "A"}, []),
+        ("folder", {}, ["jazz/album"]),
+        ("table.csv", {}, ["7"]),
     ],
 )
 def test_keys(group_by, tags, expected):
-    assert group_key("jazz/album/x.mp3", tags, group_by, {"jazz/album/x.mp3": "7"}) == expected
+    tags = {name: [text] for name, text in tags.items()}
+    kind = group_by.replace("table.csv", "group")
+    found = group_keys("jazz/album/x.mp3", tags, group_by, {"jazz/album/x.mp3": "7"})
+    assert found[: len(expected)] == [f"{kind} {key}" for key in expected]
+    assert bool(found) == bool(expected)
 
 
 def test_songs_right_in_the_genre_folder_are_their_own_groups():
-    assert group_key("jazz/x.mp3", {}, "folder", {}) is None
-    assert group_key("jazz/caf\udce9/x.mp3", {}, "folder", {}) == "folder jazz/caf\\xe9"
+    assert group_keys("jazz/x.mp3", {}, "folder", {}) == []
+    assert group_keys("jazz/caf\udce9/x.mp3", {}, "folder", {}) == ["folder jazz/caf\\xe9"]
 
 
 def test_any_folder_is_a_group_where_none_is_a_genre_s():
-    assert group_key("Artist/x.mp3", {}, "folder", {}, genre_folders=False) == "folder Artist"
-    assert group_key("x.mp3", {}, "folder", {}, genre_folders=False) is None
+    assert group_keys("Artist/x.mp3", {}, "folder", {}, False) == ["folder Artist"]
+    assert group_keys("x.mp3", {}, "folder", {}, False) == []
 
 
 def test_keys_and_links_both_join():
-    groups = joined_groups(["a", "b", "c", "d", "e"], ["X", None, "X", None, "Y"], [(1, 2), (3, 4)])
+    keys = [["X"], [], ["Z", "X"], [], ["Y"]]
+    groups = joined_groups(["a", "b", "c", "d", "e"], keys, [(1, 2), (3, 4)])
     assert groups == ["X", "X", "X", "Y", "Y"]
-    assert joined_groups(["a", "b"], [None, None], []) == ["a", "b"]
+    assert joined_groups(["a", "b"], [[], []], []) == ["a", "b"]
+
+
+ARTISTS = st.lists(st.sampled_from("abcdefgh"), max_size=3)
+
+
+@given(st.lists(st.tuples(ARTISTS, ARTISTS), min_size=1, max_size=12))
+def test_no_artist_that_tags_name_is_in_two_groups(songs):
+    tags = [{"artist": names, "albumartist": of_album} for names, of_album in songs]
+    keys = [group_keys(f"x/{at}.mp3", each, "artist", {}) for at, each in enumerate(tags)]
+    groups = joined_groups([str(at) for at in range(len(songs))], keys, [])
+    named = [set(names + of_album) for names, of_album in songs]
+    for name in "abcdefgh":
+        assert len({g for g, names in zip(groups, named, strict=True) if name in names}) <= 1
+
+
+def test_one_album_s_discs_are_joined_and_other_artists_hits_are_not():
+    def keys(path, artist, **more):
+        return group_keys(path, {"album": ["Hits"], "artist": [artist], **more}, "album", {})
+
+    songs = [keys("rock/A/CD1/x", "a"), keys("rock/A/CD2/y", "a"), keys("rock/B/CD1/x", "b")]
+    songs += [keys("pop/C/x", "c", albumartist=["VA"]), keys("pop/C/y", "d", albumartist=["VA"])]
+    groups = joined_groups(list("vwxyz"), songs, [])
+    assert groups[0] == groups[1] != groups[2] and groups[3] == groups[4]
+    assert len(set(groups)) == 3
 
 
 def test_a_table_is_checked(tmp_path):
