@@ -155,7 +155,7 @@ def _measure(samples: np.ndarray, record: SongRecord) -> None:
         record.status = "too_short"
         record.reason = f"{len(samples) / SAMPLING_RATE:.3f} s; the least is 0.025 s"
     elif peak < SILENCE_PEAK:
-        record.status, record.reason = "silent", "never louder than -60 dBFS"
+        record.status, record.reason = "silent", "in mono never louder than -60 dBFS"
 
 
 def _write_clips(

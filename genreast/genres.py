@@ -45,11 +45,12 @@ def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int =
         _tell_artists(root, files)
         without = "in no genre's folder"
     elif genre_by == "tag":
-        names, without = _tagged(root, files), "no genre in its tags"
+        names, without = _alike(_tagged(root, files)), "no genre in its tags"
     else:
-        names, without = _from_table(genre_by, files), "no genre in the table of genres"
+        names, without = _alike(_from_table(genre_by, files)), "no genre in the table of genres"
     songs = Counter(names[file.path] for file in files if not file.status and file.path in names)
-    genres = _in_order(sorted(name for name, count in songs.items() if count >= min_songs))
+    enough = sorted(name for name, count in songs.items() if count >= min_songs)
+    genres = _in_order(enough, indexed=genre_by != "tag")
     if len(genres) < 2:
         raise UserError(_too_few(list(genres.values()), root, genre_by, min_songs))
 
@@ -87,15 +88,10 @@ def _tell_artists(root: Path, files: list[SongFile]) -> None:
 
 
 def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:
-    """Path → genre by the tags; spellings that differ in case or spaces count as the commonest."""
     songs = [file.path for file in files if not file.status]
     bar = tqdm(songs, unit="song", desc="reading tags", leave=False, file=sys.stderr)
     found = {path: read_genre(root / path) for path in bar}
-    spelt: dict[str, Counter] = defaultdict(Counter)
-    for genre in filter(None, found.values()):
-        spelt[spelling(genre)][genre] += 1
-    commonest = {key: max(sorted(count), key=count.get) for key, count in spelt.items()}
-    return {path: commonest[spelling(genre)] for path, genre in found.items() if genre}
+    return {path: genre for path, genre in found.items() if genre}
 
 
 def _from_table(file: str, files: list[SongFile]) -> dict[str, str]:
@@ -105,21 +101,35 @@ def _from_table(file: str, files: list[SongFile]) -> dict[str, str]:
     return {path: genre for path, genre in named.items() if genre}
 
 
-def _in_order(names: list[str]) -> dict[str, str]:
-    """Name as it is written → genre: indexed ones by their number first, then the plain ones."""
-    indexed = {name: re.fullmatch(r"(\d+)_(.*\S.*)", name) for name in names}
+def _alike(genres: dict[str, str]) -> dict[str, str]:
+    """Path → genre; spellings that differ in case or spaces count as the commonest of them."""
+    spelt: dict[str, Counter] = defaultdict(Counter)
+    for genre in genres.values():
+        spelt[spelling(genre)][genre] += 1
+    commonest = {key: max(sorted(count), key=count.get) for key, count in spelt.items()}
+    return {path: commonest[spelling(genre)] for path, genre in genres.items()}
+
+
+def _in_order(names: list[str], indexed: bool) -> dict[str, str]:
+    """Name as it is written → genre: indexed ones by their number first, then the plain ones.
+
+    A tag's number is not `indexed`, but its genre's: 8_bit.
+    """
+    pattern = re.compile(r"(\d+)_(.*\S.*)", re.DOTALL)
+    matches = {name: pattern.fullmatch(name) if indexed else None for name in names}
     by_index: dict[int, str] = {}
-    for name, match in indexed.items():
+    for name, match in matches.items():
         if match and by_index.setdefault(int(match[1]), name) != name:
             raise UserError(
                 f"'{by_index[int(match[1])]}' and '{name}' have the same index {int(match[1])};"
                 " give each genre its own"
             )
     order = [by_index[index] for index in sorted(by_index)]
-    order += [name for name in names if not indexed[name]]
+    order += [name for name in names if not matches[name]]
     genres: dict[str, str] = {}
     for name in order:
-        genre = as_unicode(indexed[name][2] if indexed[name] else name).strip()
+        match = matches[name]
+        genre = " ".join(as_unicode(match[2] if match else name).split())
         if other := next((other for other, known in genres.items() if known == genre), None):
             raise UserError(f"'{other}' and '{name}' both name the genre '{genre}'; rename one")
         genres[name] = genre

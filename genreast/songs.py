@@ -12,9 +12,10 @@ from pathlib import Path
 from genreast.errors import UserError
 
 AUDIO_SUFFIXES = (
-    *(".wav", ".wave", ".w64", ".caf", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a"),
-    *(".m4b", ".aac", ".wma", ".aif", ".aiff", ".aifc", ".au", ".snd", ".mp4", ".mkv", ".mka"),
-    *(".webm", ".wv", ".ape", ".mpc", ".tta", ".ac3", ".amr", ".3gp"),
+    *(".wav", ".wave", ".w64", ".rf64", ".bwf", ".caf", ".flac", ".ogg", ".oga", ".opus", ".spx"),
+    *(".mp3", ".mp2", ".mp1", ".mpga", ".m4a", ".m4b", ".m4r", ".aac", ".ac3", ".eac3", ".dts"),
+    *(".wma", ".aif", ".aiff", ".aifc", ".au", ".snd", ".amr", ".3gp", ".mp4", ".mov", ".mkv"),
+    *(".mka", ".webm", ".wv", ".ape", ".mpc", ".tta", ".tak", ".shn", ".dsf", ".dff"),
 )
 # Words by which `datasets` takes a file or folder for a split (datasets issues #5021 and #8238).
 SPLIT_WORDS = "train training validation valid dev val test testing eval evaluation"
@@ -122,17 +123,17 @@ def _file(path: str, is_file: bool | None) -> SongFile:
         return SongFile(path, status="unreadable", reason="a folder that may not be read")
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         suffix = Path(name).suffix
-        reason = f"the ending '{suffix}' is no sound's" if suffix else "no ending that says sound"
+        reason = f"'{suffix}' is no ending of sounds known here" if suffix else "no ending"
         return SongFile(path, status="not_audio", reason=reason)
     if not is_file:
-        reason = "a link to nothing, or no file at all"
+        reason = "a link to nothing, no file at all, or in a folder that may not be read"
         return SongFile(path, status="unreadable", reason=reason)
     return SongFile(path)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is no one's song."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a file or folder of this name is no one's song; `.38 Special` is a band's."""
+    return bool(re.match(r"\.[A-Za-z_@]", name)) or name == "__MACOSX"
 
 
 def is_junk(name: str) -> bool:

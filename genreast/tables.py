@@ -25,6 +25,8 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
                     f" expected 'path' (from RAW_DIR on) and '{column}', with commas between"
                 )
             for row in reader:
+                if not row["path"].strip():
+                    continue
                 path = normalised(Path(row["path"].strip()).as_posix())
                 text = row[column].strip()
                 if table.setdefault(path, text) != text:

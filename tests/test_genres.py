@@ -86,6 +86,21 @@ def test_genres_of_few_songs_are_left_out_where_that_is_asked(tree):
         read_library(root, min_songs=3)
 
 
+def test_a_tag_s_number_is_its_genre_s_and_a_table_s_its_place(tmp_path):
+    for genre in ("8_bit", "Jazz"):
+        write_song(tmp_path / "A" / f"{genre}.flac", genre=genre)
+    assert read_library(tmp_path, "tag").genres == ["8_bit", "Jazz"]
+    table = tmp_path / "genres.csv"
+    table.write_text("path,genre\nA/8_bit.flac,1_bit\nA/Jazz.flac,0_jazz\n,\n")
+    assert read_library(tmp_path, str(table)).genres == ["jazz", "bit"]
+
+
+def test_a_table_that_spells_a_genre_in_two_ways_means_one(tmp_path, tree):
+    root, table = tree("a/1.mp3", "a/2.mp3", "a/3.mp3", "a/4.mp3"), tmp_path / "genres.csv"
+    table.write_text("path,genre\na/1.mp3,Jazz\na/2.mp3,jazz\na/3.mp3,Jazz\na/4.mp3,Rock\n")
+    assert read_library(root, str(table)).genres == ["Jazz", "Rock"]
+
+
 def test_a_slash_or_comma_belongs_to_a_genre(tmp_path):
     for genre in ("Hip-Hop/Rap", "Folk, World, & Country"):
         write_song(tmp_path / "A" / f"{genre[:3]}.flac", genre=genre)
