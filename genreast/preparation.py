@@ -96,7 +96,7 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     known = {
         (song.genre, tuple(own) or song.song_id) for song, own in zip(songs, keys, strict=True)
     }
-    _check_enough([genre for genre, _ in known], library, args)
+    _check_enough([genre for genre, _ in known], library.genres, args)
     return Tables(groups, _earlier_datasets(work, args))
 
 
@@ -116,8 +116,10 @@ def describe(
         dataset.recognise(used)
     if args.duplicates == "group":
         used = _drop_equal(used, earlier)
+    used, genres = _drop_rare(used, library.genres, args.min_songs_per_genre)
+    _check_enough([row.genre for row in used], genres, args)
+    if args.duplicates == "group":
         links = _link_near(used, work)
-    _check_enough([row.genre for row in used], library, args)
     tags = [records[row.song_id].tags for row in used]
     keys = _group_keys([row.path for row in used], tags, tables.groups, args)
     if args.group_by != "song" and (alone := keys.count([])):
@@ -170,11 +172,11 @@ def _group_keys(
     ]
 
 
-def _check_enough(genres: list[str], library: Library, args: PrepareArguments) -> None:
-    """Refuse genres that not even one song a group would bring into every split."""
-    songs = Counter(genres)
-    songs = {genre: songs[genre] for genre in library.genres}
-    check_enough(songs, args.val_fraction, args.test_fraction)
+def _check_enough(found: list[str], genres: list[str], args: PrepareArguments) -> None:
+    """Refuse genres that what was found of each could not bring into every split."""
+    counts = Counter(found)
+    counts = {genre: counts[genre] for genre in genres}
+    check_enough(counts, args.val_fraction, args.test_fraction)
 
 
 def write_dataset(
@@ -187,22 +189,24 @@ def write_dataset(
     """Write the dataset aside, read it back, and give it its name. Returns the summary."""
     shutil.rmtree(work.dataset, ignore_errors=True)
     work.dataset.mkdir()
+    left = {row.genre for row in rows if row.split}
+    genres = [genre for genre in library.genres if genre in left]
     minutes = {song: record.clip_samples / SAMPLING_RATE / 60 for song, record in records.items()}
-    text = summary(rows, library.genres, minutes)
+    text = summary(rows, genres, minutes)
     try:
         for split in SPLITS:
             songs = [row for row in rows if row.split == split]
             if songs and args.format == "files":
-                table = clip_table(songs, records, library.genres)
+                table = clip_table(songs, records, genres)
                 write_files(table, work.clips, work.dataset / split)
             elif songs:
                 songs.sort(key=lambda song: mixing_key(song.song_id))
-                table = clip_table(songs, records, library.genres)
+                table = clip_table(songs, records, genres)
                 write_parquet(table, work.clips, work.dataset / "data", split)
         write_songs(rows, work.dataset)
         if args.feature_stats:
             train_stats(rows, records).save(work.dataset)
-        write_card(work.dataset, args, rows, library.genres, text)
+        write_card(work.dataset, args, rows, genres, text)
         write_facts(work.dataset, args, rows)
         check(work.dataset, recordings=args.duplicates == "group")
         work.publish(text)
@@ -246,6 +250,27 @@ def _drop_equal(used: list[SongRow], earlier: list[Earlier]) -> list[SongRow]:
             row.status, row.matched_to, row.clips = "duplicate_of", same[0].path, 0
             row.reason = f"the same sound as '{same[0].path}'"
     return [row for row in used if row.status == "used"]
+
+
+def _drop_rare(
+    used: list[SongRow], genres: list[str], least: int
+) -> tuple[list[SongRow], list[str]]:
+    """Leave out genres with fewer songs than `least`, now that it is known which files are songs.
+
+    Raises UserError when two are not left.
+    """
+    songs = Counter(row.genre for row in used)
+    left = [genre for genre in genres if least == 1 or songs[genre] >= least]
+    if len(left) < 2:
+        raise UserError(
+            f"{len(left) or 'no'} genre has {least} usable songs or more; expected two: lower"
+            " --min_songs_per_genre"
+        )
+    for row in used:
+        if songs[row.genre] < least:
+            row.status, row.clips = "rare_genre", 0
+            row.reason = f"'{row.genre}' has fewer than {least} songs"
+    return [row for row in used if row.status == "used"], left
 
 
 def _link_near(used: list[SongRow], work: WorkFolder) -> list[tuple[int, int]]:

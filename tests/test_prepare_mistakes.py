@@ -8,6 +8,7 @@ from song_library import contents, make_library, prepare
 
 from genreast.audiofolder import SPLITS, load_splits
 from genreast.errors import UserError
+from genreast.song_table import read_songs
 
 
 def test_an_impossible_split_names_the_genre(tmp_path):
@@ -15,6 +16,22 @@ def test_an_impossible_split_names_the_genre(tmp_path):
     with pytest.raises(UserError, match="'rock' has 1; expected 3 or more"):
         prepare(root, "--output_dir", tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
+
+
+def test_a_genre_is_as_large_as_its_songs_that_can_be_used(tmp_path):
+    root = make_library(tmp_path / "raw", {"jazz": 4, "polka": 4, "rock": 4}, seconds=(1, 2))
+    for number, song in enumerate(sorted((root / "polka").rglob("*.*"))[:3]):
+        song.write_bytes(b"no sound" * number)
+    output, least = tmp_path / "dataset", ("--min_songs_per_genre", 3)
+    with pytest.raises(UserError, match="'polka' has 1; expected 3 or more"):
+        prepare(root, "--output_dir", output)
+    assert prepare(root, "--output_dir", output, *least) == 0
+    assert load_splits(str(output))["train"].features["label"].names == ["jazz", "rock"]
+    reasons = [row["reason"] for row in read_songs(output) if row["status"] == "rare_genre"]
+    assert reasons == ["'polka' has fewer than 3 songs"]
+    shutil.rmtree(root / "rock")
+    with pytest.raises(UserError, match="1 genre has 3 usable songs or more"):
+        prepare(root, "--output_dir", tmp_path / "other", *least)
 
 
 @pytest.fixture
