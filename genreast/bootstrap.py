@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
+from scipy.stats import norm
+from scipy.stats import t as student
 
 RESAMPLES = 1000
 RESAMPLES_OF_MANY = 200  # of more than MANY samples, whose intervals are narrow
 MANY = 10_000
 LEVEL = 0.95
+FEWEST_GROUPS = 5  # drawn from fewer, an interval holds the truth far less often than it says
+FEWEST_GROUPS_A_CLASS = 10  # for mean average precision
+SAME = 1e-12  # scores this near differ by rounding alone
 
 
 def group_weights(groups: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -85,20 +90,51 @@ def intervals(
     resamples: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """95 % percentile intervals [low, high] of the scores, and of each class's F1.
+    """95 % intervals [low, high] of the scores, and of each class's F1 under `per_class`.
 
-    With fewer than two groups there is nothing to draw from, and no interval.
+    Beside them the numbers of `groups` and `resamples`, and as `notes` what has no interval and
+    why: nothing with fewer than `FEWEST_GROUPS` groups, or as `score_intervals` says.
     """
-    if len(set(groups)) < 2:
-        return {}
-    scores = resampled_scores(logits, labels, groups, resamples, seed)
-    per_class = scores.pop("f1")
-    found = {name: interval(values) for name, values in scores.items()}
-    found["per_class"] = {
-        name: {"f1": interval(values)}
-        for name, values in zip(label_names, per_class.T, strict=True)
+    number = len(set(groups))
+    if number < FEWEST_GROUPS:
+        few = f"no intervals: too few groups ({number}; it takes {FEWEST_GROUPS})"
+        return {"groups": number, "resamples": 0, "notes": [few]}
+    estimates = weighted_scores(logits, labels, np.ones((1, len(labels))))
+    drawn = resampled_scores(logits, labels, groups, resamples, seed)
+    pairs = zip(label_names, drawn.pop("f1").T, estimates.pop("f1")[0], strict=True)
+    notes = []
+    if (each := groups_a_class(labels, groups)) < FEWEST_GROUPS_A_CLASS:
+        few = f"too few groups a genre ({each:.1f}; it takes {FEWEST_GROUPS_A_CLASS})"
+        notes = [f"no interval of mean average precision: {few}"]
+    return {
+        **score_intervals(drawn, estimates, labels, groups),
+        "per_class": {name: {"f1": interval(f1, own, number)} for name, f1, own in pairs},
+        "groups": number,
+        "resamples": len(drawn["accuracy"]),
+        "notes": notes,
     }
+
+
+def score_intervals(
+    drawn: dict[str, np.ndarray],
+    estimates: dict[str, np.ndarray],
+    labels: np.ndarray,
+    groups: Sequence[str],
+) -> dict[str, list[float] | None]:
+    """`interval` of each score from its resamples `drawn`, (resamples,), and its estimate, (1,).
+
+    Mean average precision has none where the classes have fewer than `FEWEST_GROUPS_A_CLASS`
+    groups on average: that of few songs is itself too high, and so are both bounds.
+    """
+    found = {name: interval(drawn[name], estimates[name][0], len(set(groups))) for name in drawn}
+    if groups_a_class(labels, groups) < FEWEST_GROUPS_A_CLASS:
+        found["mean_average_precision"] = None
     return found
+
+
+def groups_a_class(labels: np.ndarray, groups: Sequence[str]) -> float:
+    """How many groups a class is found in, on average over the classes that are there."""
+    return len(set(zip(labels.tolist(), groups, strict=True))) / len(set(labels.tolist()))
 
 
 def resampled_scores(
@@ -119,10 +155,22 @@ def resampled_scores(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def interval(values: np.ndarray) -> list[float] | None:
-    """The 95 % percentile interval of resampled scores; None where none could be computed."""
+def interval(values: np.ndarray, estimate: float, groups: int) -> list[float] | None:
+    """The 95 % interval of a score from its resamples (resamples,) of so many groups.
+
+    Bias-corrected percentiles (Efron 1987, "Better Bootstrap Confidence Intervals"), further out
+    the fewer groups there are: resamples of n groups vary too little, by (n - 1) / n, and n groups
+    tell their own spread as Student's t has it (Hesterberg 2015, "What Teachers Should Know About
+    the Bootstrap", the expanded percentile interval). It holds the estimate.
+
+    None where groups are too few, and where all resamples are alike, which is no certainty.
+    """
     values = values[~np.isnan(values)]
-    if not len(values):
+    if groups < FEWEST_GROUPS or not len(values) or np.ptp(values) < SAME:
         return None
-    tail = 100 * (1 - LEVEL) / 2
-    return [float(edge) for edge in np.percentile(values, [tail, 100 - tail])]
+    below = np.mean(values < estimate - SAME) + np.mean(np.abs(values - estimate) <= SAME) / 2
+    rarest = 0.5 / len(values)
+    bias = norm.ppf(np.clip(below, rarest, 1 - rarest))
+    reach = np.sqrt(groups / (groups - 1)) * student.ppf((1 + LEVEL) / 2, groups - 1)
+    low, high = np.quantile(values, norm.cdf(2 * bias + np.array([-reach, reach])))
+    return [float(min(low, estimate)), float(max(high, estimate))]

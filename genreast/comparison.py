@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from genreast.bootstrap import interval, resampled_scores, weighted_scores
+from genreast.bootstrap import FEWEST_GROUPS, resampled_scores, score_intervals, weighted_scores
 from genreast.errors import UserError
 from genreast.evaluation import METRICS_FILE, SONGS_FILE, Scored
 
@@ -99,6 +99,7 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
         "other_model": _model_of(other_folder),
         "songs": len(here),
         "songs_of_one_only": len(songs.names) + len(other.names) - 2 * len(here),
+        "groups": len(set(groups)),
         "differences": differences(ours, theirs, labels, groups),
         "mcnemar": mcnemar(only_ours, only_theirs),
     }
@@ -109,17 +110,17 @@ def differences(
 ) -> dict[str, dict[str, Any]]:
     """Score by score: {"difference", "interval"}; both models see the same draws of groups.
 
-    With fewer than two groups there is no interval.
+    An interval is None where `bootstrap.score_intervals` gives none.
     """
     as_it_is = np.ones((1, len(labels)))
     here, there = (weighted_scores(logits, labels, as_it_is) for logits in (ours, theirs))
-    found = {name: {"difference": float(here[name][0] - there[name][0])} for name in COMPARED}
-    if len(set(groups)) < 2:
-        return {name: {**one, "interval": None} for name, one in found.items()}
+    found = {name: here[name] - there[name] for name in COMPARED}
     here, there = (resampled_scores(logits, labels, groups) for logits in (ours, theirs))
-    for name, one in found.items():
-        one["interval"] = interval(here[name] - there[name])
-    return found
+    drawn = {name: here[name] - there[name] for name in COMPARED}
+    spans = score_intervals(drawn, found, labels, groups)
+    return {
+        name: {"difference": float(found[name][0]), "interval": spans[name]} for name in COMPARED
+    }
 
 
 def mcnemar(only_ours: int, only_theirs: int) -> dict[str, float | int]:
@@ -137,18 +138,21 @@ def verdict(comparison: dict[str, Any]) -> str:
     """The comparison in words."""
     test, change = comparison["mcnemar"], comparison["differences"]["macro_f1"]
     low, high = change["interval"] or (0, 0)
+    few = comparison["groups"] < FEWEST_GROUPS
     by_genre = (low > 0) - (high < 0)
     by_song = np.sign(test["only_this_right"] - test["only_other_right"])
     by_song *= test["p_value"] < ALPHA
-    span = f"95 % interval {low:+.3f} to {high:+.3f}" if change["interval"] else "one group"
+    span = "too few groups for an interval" if few else "the same in every resample"
+    if change["interval"]:
+        span = f"95 % interval {low:+.3f} to {high:+.3f}"
     lines = [
         f"against {comparison['other']}, on {comparison['songs']} songs:",
         f"  macro F1 {change['difference']:+.3f} ({span})",
         f"  {test['only_this_right']} songs right only here, {test['only_other_right']} only "
         f"there; McNemar p = {test['p_value']:.3g}",
     ]
-    if not change["interval"]:
-        lines.append("  songs of one group cannot tell whether the models differ")
+    if few:
+        lines.append("  so few groups of songs cannot tell whether the models differ")
     elif by_genre * by_song < 0:  # rare genres gain what common ones lose, or the reverse
         lines.append(
             f"  this model is {BETTER[by_genre]} over the genres, {BETTER[by_song]} over the songs"

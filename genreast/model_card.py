@@ -71,6 +71,12 @@ SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it
     "duplicates": "recordings left out as duplicates: {}",
     "clip_seconds": "clips of {} s",
 }
+GROUPS = {  # what preparation grouped by: what a group of its split is
+    "song": "each a song with its near copies",
+    "artist": "each the songs of one artist",
+    "album": "each the songs of one album",
+    "folder": "each the songs of one folder",
+}
 FEW_TRAIN_SONGS = 20  # a genre with fewer is named as rare
 NAMED = 5  # genres that a sentence lists; of more it gives the number
 FEW_TEST_SONGS = 10  # a genre's own scores on fewer are hardly more than anecdotes
@@ -163,6 +169,17 @@ class ModelFacts:
         interval = self.intervals.get(unit, {}).get(key)
         brackets = " ({:.3f} to {:.3f})".format(*interval) if interval else ""
         return number(self.metrics[unit].get(key)) + brackets
+
+    @property
+    def bootstrap(self) -> str | None:
+        """How the intervals in the metrics' table were drawn; None where it has none."""
+        units = [self.intervals.get(unit, {}) for unit in self.metrics]
+        drawn = [spans for spans in units if any(spans.get(key) for key in METRICS)]
+        if not drawn:
+            return None
+        words = f"bootstrap over {drawn[0].get('groups', 'the')} groups"
+        each = GROUPS.get(self.preparation.get("group_by")) if self.same_dataset else None
+        return f"{words}, {each}" if each else words
 
     @property
     def genre_table(self) -> tuple[list, list[list]] | None:

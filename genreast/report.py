@@ -107,8 +107,8 @@ def write(
         title=f"{Path(metrics['model']).name} on the {metrics['split']} split",
         about=f"{metrics['clip']['count']} clips of {metrics['song']['count']} songs from "
         f"{metrics['dataset']}; model sha256 {metrics['model_fingerprint'][:12]}.",
-        unit="Intervals are drawn by bootstrap over what the dataset was split by. A song is "
-        f"pooled from its clips by {metrics['pooling'].replace('_', ' ')}.",
+        unit=f"{'; '.join(summary.about_intervals(spans))}. A group is what the dataset was split "
+        f"by. A song is pooled from its clips by {metrics['pooling'].replace('_', ' ')}.",
         scores=summary.rows(metrics),
         verdict=comparison.verdict(metrics["comparison"]) if metrics.get("comparison") else "",
         genres=_genre_rows(metrics["song"]["per_class"], spans.get("per_class", {})),

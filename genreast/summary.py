@@ -50,10 +50,17 @@ def table(metrics: dict[str, Any], label_names: list[str]) -> str:
     for row in rows(metrics):
         line = f"{row.name:<24}{row.clips:>8}{row.songs:>8}   {row.interval}"
         lines.append(line.rstrip())
+    lines += about_intervals(metrics["confidence_intervals"]["song"])
     lines += _calibration(metrics["calibration"])
     if metrics["unreadable"]:
         lines.append(f"clips that could not be read: {len(metrics['unreadable'])}")
     return "\n".join(lines)
+
+
+def about_intervals(spans: dict[str, Any]) -> list[str]:
+    """What intervals were drawn from, and what has none and why."""
+    drawn = f"95 % intervals: bootstrap over {spans['groups']} groups"
+    return [drawn, *spans["notes"]] if spans["resamples"] else spans["notes"]
 
 
 def _calibration(found: dict[str, Any] | None) -> list[str]:

@@ -62,9 +62,72 @@ def test_clips_of_few_groups_are_less_sure_than_as_many_alone():
     )
 
 
-def test_one_group_has_no_interval():
-    logits, labels = random_split(3, 5)
-    assert bootstrap.intervals(logits, labels, ["g"] * 5, NAMES) == {}
+def test_what_has_no_interval_says_so():
+    logits, labels = random_split(3, 60)
+    four = bootstrap.intervals(logits, labels, [row % 4 for row in range(60)], NAMES)
+    assert four == {
+        "groups": 4,
+        "resamples": 0,
+        "notes": ["no intervals: too few groups (4; it takes 5)"],
+    }
+    five = bootstrap.intervals(logits, labels, [row % 5 for row in range(60)], NAMES)
+    assert five["groups"] == 5 and five["accuracy"] and five["mean_average_precision"] is None
+    assert five["notes"] == [
+        "no interval of mean average precision: too few groups a genre (5.0; it takes 10)"
+    ]
+    enough = bootstrap.intervals(logits, labels, range(60), NAMES)
+    assert enough["mean_average_precision"] and enough["notes"] == []
+
+
+def test_what_is_the_same_in_every_resample_is_no_certainty():
+    labels = np.arange(60) % 4
+    right = bootstrap.intervals(np.eye(4)[labels], labels, range(60), NAMES)
+    assert right["accuracy"] is None and right["per_class"]["a"]["f1"] is None
+    never = np.eye(4)[np.where(labels == 0, 1, labels)]
+    found = bootstrap.intervals(never, labels, range(60), NAMES)
+    assert found["accuracy"] and found["per_class"] == {
+        "a": {"f1": None},
+        "b": {"f1": found["per_class"]["b"]["f1"]},
+        "c": {"f1": None},
+        "d": {"f1": None},
+    }
+
+
+def test_an_interval_holds_its_estimate():
+    values = np.random.default_rng(0).normal(size=500)
+    low, high = bootstrap.interval(values, 9.0, groups=20)
+    assert low <= values.max() and high == 9.0
+
+
+def covered(intervals: list[list[float]], truth: float) -> float:
+    return np.mean([low <= truth <= high for low, high in intervals])
+
+
+def test_intervals_of_accuracy_over_few_groups_hold_the_truth_as_often_as_they_say():
+    """Groups differ: of one artist most songs are right, of another few; half of all there are."""
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(6), 10)
+    found = []
+    for _ in range(400):
+        right = generator.random(60) < generator.beta(2, 2, 6)[groups]
+        weights = bootstrap.group_weights(groups, 500)
+        found.append(bootstrap.interval(weights @ right / 60, right.mean(), groups=6))
+    assert covered(found, 0.5) > 0.9  # plain percentiles: 0.86
+
+
+def test_intervals_of_average_precision_hold_the_truth():
+    """That of ten songs a genre is too high by itself, and more so in its resamples."""
+    generator = np.random.default_rng(1)
+
+    def drawn(songs: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.repeat(np.arange(10), songs)
+        return generator.normal(size=(10 * songs, 10)) + 1.2 * np.eye(10)[labels], labels
+
+    everything = bootstrap.weighted_scores(*drawn(2000), np.ones((1, 20_000)))
+    names = [str(index) for index in range(10)]
+    found = [bootstrap.intervals(*drawn(10), range(100), names, 200) for _ in range(60)]
+    spans = [one["mean_average_precision"] for one in found]
+    assert covered(spans, everything["mean_average_precision"]) > 0.7  # plain percentiles: 0.6
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 3.0, 10.0])

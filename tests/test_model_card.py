@@ -96,6 +96,23 @@ def test_only_what_training_did_not_see_is_called_unseen(split, same, words):
     assert f"Measured on {words.replace('URL', 'https://huggingface.co/datasets/a/b')}" in card
 
 
+@pytest.mark.parametrize(
+    ("spans", "group_by", "same", "words"),
+    [
+        ({"accuracy": [0.1, 0.9], "groups": 9}, "album", True, "9 groups, each the songs of one a"),
+        ({"accuracy": [0.1, 0.9], "groups": 9}, "own group", True, "over 9 groups."),
+        ({"accuracy": [0.1, 0.9], "groups": 9}, "album", False, "over 9 groups."),
+        ({"accuracy": None, "groups": 3, "per_class": {}}, "album", True, None),
+    ],
+)
+def test_brackets_are_explained_where_there_are_any(spans, group_by, same, words):
+    scores = {"song": {"accuracy": 0.5, "count": 40, "per_class": {}}}
+    made = {"preparation": {"group_by": group_by}, "same_dataset": same, "split": "test"}
+    facts = ModelFacts("a/b", genres=GENRES, metrics=scores, intervals={"song": spans}, **made)
+    card = render(facts, TEMPLATE)
+    assert ("In brackets" in card) == bool(words) and (words or "") in card
+
+
 def test_any_name_of_a_genre_reads_on_the_page_as_it_is_spelled():
     names = ["hip-hop", "R&B", "drum & bass", "lo_fi_beats", "<unk>", "a`b", "`c`", "&amp;"]
     names += ["~~d~~", "*NSYNC* [x](http://e.vil)", "<b>x</b>", "a\\|b", "new\nline"]
