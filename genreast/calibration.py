@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from genreast.metrics import expected_calibration_error, log_loss
 
-TEMPERATURES = (0.05, 20.0)  # beyond these a model is useless or a split is too small
+TEMPERATURES = (0.05, 20.0)  # beyond these a model is hardly one, or a split is too small
 
 
 def fit_temperature(
@@ -19,18 +19,22 @@ def fit_temperature(
     Where there is no such T, None and why: of a few songs all judged rightly, surer is ever
     better; of a model that only guesses, less sure is.
     """
+    logits, rows = np.asarray(logits, np.float64), np.arange(len(labels))
     if (logits.argmax(1) == labels).all():
         return None, "all that was validated on is judged rightly"
-    low, high = np.log(TEMPERATURES)
-    found = minimize_scalar(
-        lambda exponent: log_loss(logits / np.exp(exponent), labels),
-        bounds=(low, high),
-        method="bounded",
-    )
-    if found.x - low < 0.05:
-        return None, "too little that was validated on is judged wrongly"
-    if high - found.x < 0.05:
+    if (logits[rows, labels] - logits.mean(1)).mean() <= 0:  # the slope at 1 / T = 0
         return None, "on the validation split the model does not better than even odds"
+
+    def loss(exponent: float) -> float:
+        # Without the floor of `metrics.log_loss`, which forgives sure mistakes: convex in 1 / T.
+        return -log_softmax(logits / np.exp(exponent), axis=1)[rows, labels].mean()
+
+    low, high = np.log(TEMPERATURES)
+    found = minimize_scalar(loss, bounds=(low, high), method="bounded")
+    if found.x - low < 0.05:
+        return None, f"on the validation split it would be below {TEMPERATURES[0]:g}"
+    if high - found.x < 0.05:
+        return None, f"on the validation split it would be above {TEMPERATURES[1]:g}"
     return float(np.exp(found.x)), None
 
 

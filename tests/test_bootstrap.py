@@ -151,10 +151,23 @@ def test_no_temperature_beyond_all_reason():
     useless = generator.normal(0, 5, (500, 4))  # the flatter, the better
     temperature, reason = calibration.fit_temperature(useless, labels)
     assert temperature is None and "even odds" in reason
+    loud = 3_000 * np.eye(4)[np.where(np.arange(500) % 5, labels, (labels + 1) % 4)]
+    temperature, reason = calibration.fit_temperature(loud, labels)  # right in 4 of 5, and so sure
+    assert temperature is None and "above 20" in reason
     timid = np.eye(4)[labels] * 0.001
     timid[0] = timid[0, ::-1]  # one mistake: the steeper, the better, up to a T of 0.0001
     temperature, reason = calibration.fit_temperature(timid, labels)
-    assert temperature is None and "too little" in reason
+    assert temperature is None and "below 0.05" in reason
+
+
+@pytest.mark.parametrize("gap", [2.0, 50.0])
+def test_temperature_of_a_sure_model_is_found_by_hand(gap):
+    """Right in nine of ten, by one gap over three genres: e^(gap / T) is then 9 times 3."""
+    labels = np.zeros(100, int)
+    logits = np.zeros((100, 4))
+    logits[:90, 0] = logits[90:, 1] = gap
+    found, _ = calibration.fit_temperature(logits, labels)
+    assert found == pytest.approx(gap / np.log(27), rel=1e-3)
 
 
 def test_no_temperature_where_every_answer_is_right():
