@@ -1,4 +1,4 @@
-"""Do two models differ on the same songs? Paired bootstrap and McNemar's test.
+"""Do two models differ on the same songs? Paired bootstrap and McNemar's test, both by group.
 
 Both read `songs.csv` of an evaluation folder; songs are matched by their id.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binom
 
 from genreast.bootstrap import FEWEST_GROUPS, resampled_scores, score_intervals, weighted_scores
 from genreast.errors import UserError
@@ -78,7 +78,7 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
     """What changes from another evaluation to this one, on the songs both have.
 
     Gives for each score the difference (this − other) with its 95 % interval by bootstrap over
-    groups, and McNemar's exact test of the songs only one of the two gets right.
+    groups, and exact tests of the songs only one of the two gets right: by song and by group.
 
     Raises UserError when the other is no evaluation of these songs.
     """
@@ -93,7 +93,7 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
     groups = [songs.groups[row] for row in here]
     # Both as `evaluation.write` leaves them, so that a model equals itself.
     ours, theirs = _logarithm(songs.probabilities[here]), other.logits[there]
-    only_ours, only_theirs = _only(ours, theirs, labels)
+    net = (ours.argmax(1) == labels).astype(int) - (theirs.argmax(1) == labels)
     return {
         "other": str(other_folder),
         "other_model": _model_of(other_folder),
@@ -101,7 +101,7 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
         "songs_of_one_only": len(songs.names) + len(other.names) - 2 * len(here),
         "groups": len(set(groups)),
         "differences": differences(ours, theirs, labels, groups),
-        "mcnemar": mcnemar(only_ours, only_theirs),
+        "mcnemar": mcnemar(net, groups),
     }
 
 
@@ -123,15 +123,34 @@ def differences(
     }
 
 
-def mcnemar(only_ours: int, only_theirs: int) -> dict[str, float | int]:
-    """The exact two-sided test that either model is as likely to be the only one right."""
-    total = only_ours + only_theirs
-    p_value = binomtest(only_ours, total).pvalue if total else 1.0
+def mcnemar(net: np.ndarray, groups: list[str]) -> dict[str, float | int]:
+    """How many songs one model alone gets right, and is either as likely to? By song and by group.
+
+    `net` (songs,) is 1 where this model alone is right, -1 where the other alone is, 0 elsewhere.
+    `p_value` is McNemar's exact one, which takes songs of a group for as many witnesses.
+    """
+    _, group_of_song = np.unique(groups, return_inverse=True)
     return {
-        "only_this_right": only_ours,
-        "only_other_right": only_theirs,
-        "p_value": float(p_value),
+        "only_this_right": int((net > 0).sum()),
+        "only_other_right": int((net < 0).sum()),
+        "p_value": sign_flip(net),
+        "p_value_by_group": sign_flip(np.bincount(group_of_song, net).astype(int)),
     }
+
+
+def sign_flip(net: np.ndarray) -> float:
+    """The exact two-sided test that each of the numbers `net` (n,) could as well be its negative.
+
+    p is the share of all choices of signs whose sum is as far from zero as the one found. Of ones
+    it is the binomial test of one half, which is McNemar's.
+    """
+    shares = np.ones(1)  # of each possible sum, from the least to the most
+    for size, times in zip(*np.unique(np.abs(net[net != 0]), return_counts=True), strict=True):
+        of_size = np.zeros(2 * size * times + 1)
+        of_size[:: 2 * size] = binom.pmf(np.arange(times + 1), times, 0.5)
+        shares = np.convolve(shares, of_size)
+    sums = np.arange(len(shares)) - len(shares) // 2
+    return float(min(1, shares[np.abs(sums) >= abs(net.sum())].sum()))
 
 
 def verdict(comparison: dict[str, Any]) -> str:
@@ -141,15 +160,18 @@ def verdict(comparison: dict[str, Any]) -> str:
     few = comparison["groups"] < FEWEST_GROUPS
     by_genre = (low > 0) - (high < 0)
     by_song = np.sign(test["only_this_right"] - test["only_other_right"])
-    by_song *= test["p_value"] < ALPHA
+    by_song *= test["p_value_by_group"] < ALPHA
     span = "too few groups for an interval" if few else "the same in every resample"
     if change["interval"]:
         span = f"95 % interval {low:+.3f} to {high:+.3f}"
+    p_value = f"McNemar p = {test['p_value']:.3g}"
+    if comparison["groups"] < comparison["songs"]:
+        p_value += f", by group p = {test['p_value_by_group']:.3g}"
     lines = [
         f"against {comparison['other']}, on {comparison['songs']} songs:",
         f"  macro F1 {change['difference']:+.3f} ({span})",
         f"  {test['only_this_right']} songs right only here, {test['only_other_right']} only "
-        f"there; McNemar p = {test['p_value']:.3g}",
+        f"there; {p_value}",
     ]
     if few:
         lines.append("  so few groups of songs cannot tell whether the models differ")
@@ -168,11 +190,6 @@ def verdict(comparison: dict[str, Any]) -> str:
 
 def _logarithm(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities, np.finfo(float).tiny))
-
-
-def _only(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
-    right, right_there = ours.argmax(1) == labels, theirs.argmax(1) == labels
-    return int((right & ~right_there).sum()), int((~right & right_there).sum())
 
 
 def _model_of(folder: str | Path) -> str | None:

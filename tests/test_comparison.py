@@ -1,10 +1,11 @@
 """Two evaluations of the same songs: the tests find a difference, and none where there is none."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binomtest
 
 from genreast import comparison, evaluation
 from genreast.errors import UserError
@@ -101,8 +102,38 @@ def test_songs_of_few_groups_give_no_interval(tmp_path):
     assert "so few groups of songs cannot tell whether the models differ" in verdict
 
 
-def test_mcnemar_is_the_exact_binomial():
-    assert comparison.mcnemar(2, 9)["p_value"] == pytest.approx(2 * binom.cdf(2, 11, 0.5))
+@pytest.mark.parametrize(("ours", "theirs"), [(2, 9), (9, 2), (4, 4), (0, 0), (0, 1), (700, 600)])
+def test_mcnemar_is_the_exact_binomial_and_by_group_where_a_group_is_a_song(ours, theirs):
+    net = np.repeat([1, -1, 0], [ours, theirs, 30])
+    found = comparison.mcnemar(net, [str(row) for row in range(len(net))])
+    assert (found["only_this_right"], found["only_other_right"]) == (ours, theirs)
+    expected = binomtest(ours, ours + theirs).pvalue if ours + theirs else 1
+    assert found["p_value"] == found["p_value_by_group"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("net", [[3], [3, -1, 2], [5, 5, -1, 0, 2, 2, 1], [0, 0], [2, -2, 1]])
+def test_the_test_by_group_counts_all_signs(net):
+    net = np.array(net)
+    signs = np.array(list(itertools.product([1, -1], repeat=len(net))))
+    expected = (np.abs(signs @ net) >= abs(net.sum())).mean()
+    assert comparison.sign_flip(net) == pytest.approx(expected)
+
+
+def test_songs_of_few_artists_are_not_as_many_witnesses(tmp_path):
+    """Twelve artists of ten songs, each of which one model gets right and the other does not."""
+    ahead = np.repeat([1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 10).astype(bool)
+    artists = [f"artist{row // 10}" for row in range(120)]
+    songs = [f"song{row}" for row in range(120)]
+    labels = np.zeros(120, int)
+    here, there = (
+        Scored(songs, 4.0 * np.eye(3)[named], labels, artists, NAMES)
+        for named in (np.where(ahead, 0, 1), np.where(ahead, 1, 0))
+    )
+    result = comparison.compare(here, written(tmp_path / "there", there))
+    assert result["mcnemar"]["p_value"] < 0.001
+    assert result["mcnemar"]["p_value_by_group"] == pytest.approx(binomtest(8, 12).pvalue)
+    verdict = comparison.verdict(result)
+    assert ", by group p = 0.388" in verdict and "no difference that these songs" in verdict
 
 
 def test_columns_in_another_order_and_songs_missing_there_still_match(tmp_path):
