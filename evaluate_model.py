@@ -41,22 +41,21 @@ def main() -> int:
     # What would be refused after the long work is refused before it.
     label_of = dict(zip(split["song_id"], split["label"], strict=True))
     label_of = {song: split.features["label"].int2str(label) for song, label in label_of.items()}
+    made = {"split": args.split, "pooling": args.pooling}
+    made["dataset_fingerprint"] = fingerprint(dataset)
     if args.compare:
-        comparison.check(args.compare, classifier.labels, label_of)
+        comparison.check(args.compare, classifier.labels, label_of, made)
     check_writable(folder)
 
     # Hear and measure
     clips, unreadable = evaluation.hear_split(classifier, split, args.batch_size, args.split)
     songs = evaluation.songs_of(clips, args.pooling)
     metrics = evaluation.measure(clips, songs, args.pooling)
-    metrics |= {
+    metrics |= made | {
         "calibration": None,
-        "comparison": comparison.compare(songs, args.compare) if args.compare else None,
-        "split": args.split,
-        "pooling": args.pooling,
+        "comparison": comparison.compare(songs, args.compare, made) if args.compare else None,
         "precision": str(classifier.dtype).removeprefix("torch."),
         "dataset": args.dataset,
-        "dataset_fingerprint": fingerprint(dataset),
         "model": args.model,
         "model_fingerprint": checkpoint.fingerprint(args.model),
         "unreadable": unreadable,

@@ -1,6 +1,7 @@
 """Do two models differ on the same songs? Paired bootstrap and McNemar's test, both by group.
 
-Both read `songs.csv` of an evaluation folder; songs are matched by their id.
+Both read `songs.csv` of an evaluation folder, whose `metrics.json` says how it was made; songs are
+matched by their id.
 """
 
 import csv
@@ -61,8 +62,14 @@ def read_songs(folder: str | Path, label_names: list[str]) -> Scored:
     )
 
 
-def check(folder: str | Path, label_names: list[str], label_of: dict[str, str]) -> None:
-    """Refuse what `compare` will, before songs are heard; `label_of` is of each song's id."""
+def check(
+    folder: str | Path, label_names: list[str], label_of: dict[str, str], made: dict[str, str]
+) -> None:
+    """Refuse what `compare` will, before songs are heard.
+
+    `label_of` is of each song's id; `made` tells this evaluation's split and pooling. Songs that
+    are of another split there may have been trained on.
+    """
     other = read_songs(folder, label_names)
     if not label_of.keys() & set(other.names):
         raise UserError(f"'{folder}' shares no song with this evaluation: use the same split")
@@ -72,20 +79,28 @@ def check(folder: str | Path, label_names: list[str], label_of: dict[str, str]) 
                 f"'{folder}' has '{name}' as {label_names[label]}, the dataset as"
                 f" {label_of[name]}: evaluate again"
             )
+    there = _made(folder)
+    for name in ("split", "pooling"):
+        if there.get(name, made[name]) != made[name]:
+            raise UserError(
+                f"'{folder}' was made with --{name} {there[name]}, this evaluation with --{name}"
+                f" {made[name]}: use the same"
+            )
 
 
-def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
+def compare(songs: Scored, other_folder: str | Path, made: dict[str, str]) -> dict[str, Any]:
     """What changes from another evaluation to this one, on the songs both have.
 
     Gives for each score the difference (this − other) with its 95 % interval by bootstrap over
     groups, and exact tests of the songs only one of the two gets right: by song and by group.
 
-    Raises UserError when the other is no evaluation of these songs.
+    `made` tells this evaluation's `split`, `pooling` and `dataset_fingerprint`. Raises UserError
+    when the other is no evaluation of these songs made the same way.
     """
     names = songs.label_names
     label_of = dict(zip(songs.names, [names[label] for label in songs.labels], strict=True))
-    check(other_folder, names, label_of)
-    other = read_songs(other_folder, names)
+    check(other_folder, names, label_of, made)
+    other, there_made = read_songs(other_folder, names), _made(other_folder)
     row_there = {name: row for row, name in enumerate(other.names)}
     here = [row for row, name in enumerate(songs.names) if name in row_there]
     there = [row_there[songs.names[row]] for row in here]
@@ -96,7 +111,8 @@ def compare(songs: Scored, other_folder: str | Path) -> dict[str, Any]:
     net = (ours.argmax(1) == labels).astype(int) - (theirs.argmax(1) == labels)
     return {
         "other": str(other_folder),
-        "other_model": _model_of(other_folder),
+        "other_model": there_made.get("model"),
+        "same_dataset": there_made.get("dataset_fingerprint") == made["dataset_fingerprint"],
         "songs": len(here),
         "songs_of_one_only": len(songs.names) + len(other.names) - 2 * len(here),
         "groups": len(set(groups)),
@@ -173,6 +189,10 @@ def verdict(comparison: dict[str, Any]) -> str:
         f"  {test['only_this_right']} songs right only here, {test['only_other_right']} only "
         f"there; {p_value}",
     ]
+    if comparison["songs_of_one_only"]:
+        lines.append(f"  songs in one evaluation only, left out: {comparison['songs_of_one_only']}")
+    if not comparison["same_dataset"]:
+        lines.append("  the other was measured on another dataset, whose clips may be others")
     if few:
         lines.append("  so few groups of songs cannot tell whether the models differ")
     elif by_genre * by_song < 0:  # rare genres gain what common ones lose, or the reverse
@@ -192,8 +212,9 @@ def _logarithm(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities, np.finfo(float).tiny))
 
 
-def _model_of(folder: str | Path) -> str | None:
+def _made(folder: str | Path) -> dict[str, Any]:
+    """How an evaluation was made, from its metrics.json; empty where it cannot be read."""
     try:
-        return json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8")).get("model")
-    except (OSError, ValueError):
-        return None
+        return dict(json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

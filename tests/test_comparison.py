@@ -27,20 +27,27 @@ def made(seed: int, strength: float, count: int = 90) -> Scored:
     )
 
 
-def written(folder, scored: Scored):
-    evaluation.write(folder, {"model": "models/other"}, scored, scored)
+MADE = {"split": "test", "pooling": "log_probability", "dataset_fingerprint": "50"}
+
+
+def written(folder, scored: Scored, **made: str):
+    evaluation.write(folder, MADE | made | {"model": "models/other"}, scored, scored)
     return folder
+
+
+def compare(songs: Scored, folder) -> dict:
+    return comparison.compare(songs, folder, MADE)
 
 
 def test_a_better_model_is_found_better_and_the_other_way_round_worse(tmp_path):
     strong, weak = made(0, 4.0), made(1, 0.5)
-    result = comparison.compare(strong, written(tmp_path / "weak", weak))
+    result = compare(strong, written(tmp_path / "weak", weak))
     change = result["differences"]["macro_f1"]
     expected = [score(each.logits, each.labels, NAMES)["macro_f1"] for each in (strong, weak)]
     assert change["difference"] == pytest.approx(expected[0] - expected[1])
     assert change["interval"][0] > 0 and result["mcnemar"]["p_value"] < 0.01
     assert "is better" in comparison.verdict(result)
-    back = comparison.compare(weak, written(tmp_path / "strong", strong))
+    back = compare(weak, written(tmp_path / "strong", strong))
     assert "is worse" in comparison.verdict(back)
     assert back["differences"]["accuracy"]["difference"] == pytest.approx(
         -result["differences"]["accuracy"]["difference"]
@@ -50,18 +57,18 @@ def test_a_better_model_is_found_better_and_the_other_way_round_worse(tmp_path):
 
 def test_a_model_does_not_differ_from_itself_nor_from_its_like(tmp_path):
     model = made(0, 1.0)
-    same = comparison.compare(model, written(tmp_path / "same", model))
+    same = compare(model, written(tmp_path / "same", model))
     assert same["differences"]["accuracy"] == {"difference": 0, "interval": None}
     assert same["mcnemar"]["p_value"] == 1
     assert "the same in every resample" in comparison.verdict(same)
-    like = comparison.compare(model, written(tmp_path / "like", made(7, 1.0)))
+    like = compare(model, written(tmp_path / "like", made(7, 1.0)))
     assert "no difference" in comparison.verdict(like)
 
 
 def test_a_model_equals_itself_as_written_however_sure_it_is(tmp_path):
     sure = made(0, 1.0)
     sure.logits = 25 * sure.logits
-    same = comparison.compare(sure, written(tmp_path / "same", sure))
+    same = compare(sure, written(tmp_path / "same", sure))
     assert {(one["difference"], one["interval"]) for one in same["differences"].values()} == {
         (0, None)
     }
@@ -77,10 +84,10 @@ def test_better_over_the_genres_may_be_worse_over_the_songs(tmp_path):
         Scored(artists, 4.0 * np.eye(3)[predictions], labels, artists, NAMES)
         for predictions in (np.zeros_like(labels), named)
     )
-    result = comparison.compare(balanced, written(tmp_path / "plain", plain))
+    result = compare(balanced, written(tmp_path / "plain", plain))
     words = "this model is better over the genres, worse over the songs"
     assert words in comparison.verdict(result)
-    back = comparison.compare(plain, written(tmp_path / "balanced", balanced))
+    back = compare(plain, written(tmp_path / "balanced", balanced))
     assert "worse over the genres, better over the songs" in comparison.verdict(back)
 
 
@@ -88,14 +95,14 @@ def test_genres_may_be_named_as_columns_are(tmp_path):
     model = made(0, 1.0)
     model.label_names = ["label", "group", "confidence"]
     folder = written(tmp_path / "same", model)
-    same = comparison.compare(model, folder)
+    same = compare(model, folder)
     assert same["songs"] == 90 and same["differences"]["log_loss"]["difference"] == 0
 
 
 def test_songs_of_few_groups_give_no_interval(tmp_path):
     groups = [str(row % 4) for row in range(90)]
     strong, weak = (replace(made(seed, 4.0 * seed), groups=groups) for seed in (1, 0))
-    result = comparison.compare(strong, written(tmp_path / "weak", weak))
+    result = compare(strong, written(tmp_path / "weak", weak))
     assert {one["interval"] for one in result["differences"].values()} == {None}
     verdict = comparison.verdict(result)
     assert "(too few groups for an interval)" in verdict
@@ -129,7 +136,7 @@ def test_songs_of_few_artists_are_not_as_many_witnesses(tmp_path):
         Scored(songs, 4.0 * np.eye(3)[named], labels, artists, NAMES)
         for named in (np.where(ahead, 0, 1), np.where(ahead, 1, 0))
     )
-    result = comparison.compare(here, written(tmp_path / "there", there))
+    result = compare(here, written(tmp_path / "there", there))
     assert result["mcnemar"]["p_value"] < 0.001
     assert result["mcnemar"]["p_value_by_group"] == pytest.approx(binomtest(8, 12).pvalue)
     verdict = comparison.verdict(result)
@@ -146,26 +153,39 @@ def test_columns_in_another_order_and_songs_missing_there_still_match(tmp_path):
         groups=model.groups[:60],
         label_names=[NAMES[index] for index in order],
     )
-    result = comparison.compare(model, written(tmp_path / "other", other))
+    result = compare(model, written(tmp_path / "other", other))
     assert result["songs"] == 60 and result["songs_of_one_only"] == 30
     assert result["differences"]["accuracy"]["difference"] == 0
+    assert "in one evaluation only, left out: 30\n" in comparison.verdict(result)
+
+
+def test_evaluations_made_otherwise_are_refused_or_told_of(tmp_path):
+    model, like = made(0, 1.0), made(1, 1.0)
+    for name, value in (("pooling", "vote"), ("split", "train")):
+        other = written(tmp_path / name, like, **{name: value})
+        with pytest.raises(UserError, match=f"was made with --{name} {value}, this evaluation wi"):
+            compare(model, other)
+    result = compare(model, written(tmp_path / "other", like, dataset_fingerprint="51"))
+    assert "measured on another dataset" in comparison.verdict(result)
+    same = comparison.verdict(compare(model, written(tmp_path / "same", like)))
+    assert "another dataset" not in same and "left out" not in same
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
     model = made(0, 1.0)
     with pytest.raises(UserError, match="is no evaluation"):
-        comparison.compare(model, tmp_path)
+        compare(model, tmp_path)
     stranger = made(0, 1.0)
     stranger.names = [f"other{row}" for row in range(90)]
     with pytest.raises(UserError, match="shares no song"):
-        comparison.compare(model, written(tmp_path / "stranger", stranger))
+        compare(model, written(tmp_path / "stranger", stranger))
     polka = made(0, 1.0)
     polka.label_names = ["rock", "jazz", "polka"]
     with pytest.raises(UserError, match="other genres"):
-        comparison.compare(model, written(tmp_path / "polka", polka))
+        compare(model, written(tmp_path / "polka", polka))
     relabelled = replace(model, labels=(model.labels + 1) % 3)
     with pytest.raises(UserError, match="has 'song0' as jazz, the dataset as rock"):
-        comparison.compare(model, written(tmp_path / "relabelled", relabelled))
+        compare(model, written(tmp_path / "relabelled", relabelled))
     folder = written(tmp_path / "damaged", model)
     table = (folder / "songs.csv").read_bytes()
     for content, words in (
@@ -176,4 +196,4 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     ):
         (folder / "songs.csv").write_bytes(content)
         with pytest.raises(UserError, match=words):
-            comparison.compare(model, folder)
+            compare(model, folder)
