@@ -27,7 +27,7 @@ def main() -> int:
     from genreast.inference import GenreClassifier
 
     folder = Path(args.output_dir)
-    evaluation.check_folder(folder, args.model, args.dataset, args.split)
+    evaluation.check_folder(folder, {"split": args.split})
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
@@ -41,8 +41,15 @@ def main() -> int:
     # What would be refused after the long work is refused before it.
     label_of = dict(zip(split["song_id"], split["label"], strict=True))
     label_of = {song: split.features["label"].int2str(label) for song, label in label_of.items()}
-    made = {"split": args.split, "pooling": args.pooling}
-    made["dataset_fingerprint"] = fingerprint(dataset)
+    made = {
+        "split": args.split,
+        "pooling": args.pooling,
+        "dataset": args.dataset,
+        "dataset_fingerprint": fingerprint(dataset),
+        "model": args.model,
+        "model_fingerprint": checkpoint.fingerprint(args.model),
+    }
+    evaluation.check_folder(folder, made)
     if args.compare:
         comparison.check(args.compare, classifier.labels, label_of, made)
     check_writable(folder)
@@ -55,9 +62,6 @@ def main() -> int:
         "calibration": None,
         "comparison": comparison.compare(songs, args.compare, made) if args.compare else None,
         "precision": str(classifier.dtype).removeprefix("torch."),
-        "dataset": args.dataset,
-        "model": args.model,
-        "model_fingerprint": checkpoint.fingerprint(args.model),
         "unreadable": unreadable,
     }
     if args.calibrate and args.split != "validation":

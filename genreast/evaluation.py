@@ -52,22 +52,28 @@ class Scored:
         return softmax(self.logits, axis=1)
 
 
-def check_folder(folder: Path, model: str, dataset: str, split: str) -> None:
+def check_folder(folder: Path, made: dict[str, str]) -> None:
     """Raises UserError where writing to `folder` would replace anything but an earlier evaluation
-    of the same model on the same split."""
+    of the same model on the same split.
+
+    `made` tells what is known yet of `EVALUATED`. A model or a dataset is the same by its name or
+    by its fingerprint, under `model_fingerprint` or `dataset_fingerprint`.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir '{folder}' is a file; name a folder")
     if not folder.is_dir() or all(is_junk(entry.name) for entry in folder.iterdir()):
         return
     try:
         there = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-        earlier = [there[name] for name in EVALUATED]
+        earlier = {name: there[name] for name in EVALUATED}
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
             f"--output_dir '{folder}' holds files, and no evaluation; name another folder"
         ) from None
-    for name, before, now in zip(EVALUATED, earlier, (model, dataset, split), strict=True):
-        if Path(before).resolve() != Path(now).resolve():
+    for name, before in earlier.items():
+        now, mark = made.get(name, before), f"{name}_fingerprint"
+        same = mark in made and there.get(mark) == made[mark]
+        if not same and Path(before).resolve() != Path(now).resolve():
             raise UserError(
                 f"--output_dir '{folder}' holds an evaluation of {name} '{before}', not '{now}';"
                 " name another folder"

@@ -102,9 +102,10 @@ def write(
     for name in CAPTIONS.keys() - figures.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
     spans = metrics["confidence_intervals"]["song"]
+    model = os.path.basename(os.path.abspath(metrics["model"]))
     page = Environment(autoescape=True).from_string(PAGE)
     html = page.render(
-        title=f"{Path(metrics['model']).name} on the {metrics['split']} split",
+        title=f"{model} on the {metrics['split']} split",
         about=f"{metrics['clip']['count']} clips of {metrics['song']['count']} songs from "
         f"{metrics['dataset']}; model sha256 {metrics['model_fingerprint'][:12]}.",
         unit=f"{'; '.join(summary.about_intervals(spans))}. A group is what the dataset was split "

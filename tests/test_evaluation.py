@@ -103,7 +103,9 @@ def test_the_precision_is_recorded_and_told_of_where_it_is_slow(
         assert ("only imitates bfloat16" in told) == (precision == "bfloat16")
 
 
-def test_an_evaluation_replaces_its_like_alone(evaluate_model, tiny_model, data, tmp_path):
+def test_an_evaluation_replaces_its_like_alone(
+    evaluate_model, tiny_model, data, tmp_path, monkeypatch
+):
     table = tmp_path / "data" / "songs.csv"
     shutil.copytree(data, table.parent)
     table.write_text("the dataset's own")
@@ -112,12 +114,16 @@ def test_an_evaluation_replaces_its_like_alone(evaluate_model, tiny_model, data,
     assert status == 2 and "holds files, and no evaluation" in told
     assert table.read_text() == "the dataset's own"
     out = tmp_path / "out"
-    for _ in range(2):
-        assert evaluate_model(*arguments, out)[0] == 0
-    other = tmp_path / "other"
-    shutil.copytree(tiny_model, other)
+    assert evaluate_model(*arguments, out)[0] == 0
+    again, other = (shutil.copytree(tiny_model, tmp_path / name) for name in ("again", "other"))
+    monkeypatch.chdir(again)
+    assert evaluate_model(".", *arguments[1:], out)[0] == 0, "the same by another name"
+    assert "<title>again on the test split</title>" in (out / "report.html").read_text()
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (other / "model.safetensors").write_bytes(weights)
     for changed, words in (
-        ((other, *arguments[1:], out), f"of model '{tiny_model}', not '{other}'"),
+        ((other, *arguments[1:], out), f"of model '.', not '{other}'"),
         ((*arguments, out, "--split", "validation"), "of split 'test', not 'validation'"),
         ((*arguments, table), "is a file"),
     ):
