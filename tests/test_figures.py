@@ -1,6 +1,7 @@
 """Figures are drawn at any number of genres, and the page holds all it shows."""
 
 import io
+import itertools
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import softmax
+from scipy.stats import spearmanr
 
 from genreast import evaluation, figures, png, report, timeline
 from genreast.evaluation import Scored
@@ -89,6 +91,26 @@ def test_the_songs_beside_a_genre_are_those_that_are_of_it(measured):
         beside = [text.get_text() for text in drawn[name].axes[0].get_yticklabels()]
         expected = zip(songs.label_names, support, strict=True)
         assert beside == [f"{genre} ({count})" for genre, count in expected]
+
+
+@pytest.mark.parametrize(("seed", "pairs"), [(0, 3), (1, 5), (2, 6), (3, 40)])
+def test_rank_correlation_is_spearmans_and_its_p_the_share_of_orders_as_far(seed, pairs):
+    x, y = np.random.default_rng(seed).integers(0, 30, (2, pairs)).astype(float)
+    y += x / 2
+    correlation, p_value = figures.rank_correlation(x, y)
+    assert correlation == pytest.approx(spearmanr(x, y).statistic)
+    if pairs > 7:
+        assert p_value == pytest.approx(spearmanr(x, y).pvalue, abs=0.02)
+        return
+    others = np.array([spearmanr(x, other).statistic for other in itertools.permutations(y)])
+    tail = min(np.mean(others >= correlation - 1e-9), np.mean(others <= correlation + 1e-9))
+    assert p_value == pytest.approx(min(1, 2 * tail))
+
+
+def test_three_genres_in_order_are_no_certainty():
+    per_class = {name: {"support": 9, "f1": f1} for name, f1 in (("a", 0.5), ("b", 0.6), ("c", 1))}
+    drawn = figures.f1_against_share(per_class, {}, {"a": 0.1, "b": 0.3, "c": 0.6})
+    assert "+1.00 (p = 0.33)" in drawn.axes[0].get_title()
 
 
 def test_f1_is_drawn_against_the_share(measured):
