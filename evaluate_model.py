@@ -21,7 +21,7 @@ def main() -> int:
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast import checkpoint, comparison, evaluation, figures, png, report, summary
     from genreast.allocator import keep_freed_memory
-    from genreast.audiofolder import fingerprint, load_splits
+    from genreast.audiofolder import fingerprint, load_splits, names_songs
     from genreast.garbage import resume_collection
     from genreast.held_out import as_trained
     from genreast.inference import GenreClassifier
@@ -44,6 +44,7 @@ def main() -> int:
     made = {
         "split": args.split,
         "pooling": args.pooling,
+        "unit": "song" if names_songs(dataset) else "clip",
         "dataset": args.dataset,
         "dataset_fingerprint": fingerprint(dataset),
         "model": args.model,

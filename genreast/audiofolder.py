@@ -83,6 +83,13 @@ def conform(
     ours = {audio_column: "audio", label_column: "label", song_column: "song_id"}
     for split in splits.values():
         check_columns(split.column_names, audio_column, label_column, song_column, dataset)
+    names = next(iter(splits.values())).column_names
+    if song_column not in names and os.environ.get("RANK", "0") == "0":
+        print(
+            f"'{dataset}' has no column {song_column}, but {', '.join(names)}: each clip counts as"
+            " a song; if clips share songs, name the column that says so with --song_column",
+            file=sys.stderr,
+        )
     splits = DatasetDict({key: _rename(split, ours) for key, split in splits.items()})
     splits = _with_class_labels(splits)
     return DatasetDict({key: _with_songs(split) for key, split in splits.items()})
@@ -162,6 +169,15 @@ def clip_names(split: Dataset) -> list[str]:
         path if path and times[path] == 1 else f"{path or ''} row {row}".strip()
         for row, path in enumerate(paths)
     ]
+
+
+def names_songs(splits: DatasetDict) -> bool:
+    """Whether songs have names of their own: where a dataset names none, clips' stand for them."""
+    for split in splits.values():
+        ids = split["song_id"][:]
+        if len(set(ids)) < len(ids) or ids != clip_names(split):
+            return True
+    return False
 
 
 def is_prepared(folder: Path) -> bool:

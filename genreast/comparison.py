@@ -94,8 +94,8 @@ def compare(songs: Scored, other_folder: str | Path, made: dict[str, str]) -> di
     Gives for each score the difference (this − other) with its 95 % interval by bootstrap over
     groups, and exact tests of the songs only one of the two gets right: by song and by group.
 
-    `made` tells this evaluation's `split`, `pooling` and `dataset_fingerprint`. Raises UserError
-    when the other is no evaluation of these songs made the same way.
+    `made` tells this evaluation's `split`, `pooling`, `unit` and `dataset_fingerprint`. Raises
+    UserError when the other is no evaluation of these songs made the same way.
     """
     names = songs.label_names
     label_of = dict(zip(songs.names, [names[label] for label in songs.labels], strict=True))
@@ -113,6 +113,7 @@ def compare(songs: Scored, other_folder: str | Path, made: dict[str, str]) -> di
         "other": str(other_folder),
         "other_model": there_made.get("model"),
         "same_dataset": there_made.get("dataset_fingerprint") == made["dataset_fingerprint"],
+        "unit": made["unit"],
         "songs": len(here),
         "songs_of_one_only": len(songs.names) + len(other.names) - 2 * len(here),
         "groups": len(set(groups)),
@@ -172,6 +173,7 @@ def sign_flip(net: np.ndarray) -> float:
 def verdict(comparison: dict[str, Any]) -> str:
     """The comparison in words."""
     test, change = comparison["mcnemar"], comparison["differences"]["macro_f1"]
+    unit = f"{comparison['unit']}s"
     low, high = change["interval"] or (0, 0)
     few = comparison["groups"] < FEWEST_GROUPS
     by_genre = (low > 0) - (high < 0)
@@ -184,27 +186,28 @@ def verdict(comparison: dict[str, Any]) -> str:
     if comparison["groups"] < comparison["songs"]:
         p_value += f", by group p = {test['p_value_by_group']:.3g}"
     lines = [
-        f"against {comparison['other']}, on {comparison['songs']} songs:",
+        f"against {comparison['other']}, on {comparison['songs']} {unit}:",
         f"  macro F1 {change['difference']:+.3f} ({span})",
-        f"  {test['only_this_right']} songs right only here, {test['only_other_right']} only "
+        f"  {test['only_this_right']} {unit} right only here, {test['only_other_right']} only "
         f"there; {p_value}",
     ]
     if comparison["songs_of_one_only"]:
-        lines.append(f"  songs in one evaluation only, left out: {comparison['songs_of_one_only']}")
+        only = comparison["songs_of_one_only"]
+        lines.append(f"  {unit} in one evaluation only, left out: {only}")
     if not comparison["same_dataset"]:
         lines.append("  the other was measured on another dataset, whose clips may be others")
     if few:
-        lines.append("  so few groups of songs cannot tell whether the models differ")
+        lines.append(f"  so few groups of {unit} cannot tell whether the models differ")
     elif by_genre * by_song < 0:  # rare genres gain what common ones lose, or the reverse
         lines.append(
-            f"  this model is {BETTER[by_genre]} over the genres, {BETTER[by_song]} over the songs"
+            f"  this model is {BETTER[by_genre]} over the genres, {BETTER[by_song]} over the {unit}"
         )
     elif by_genre and by_song:
         lines.append(f"  this model is {BETTER[by_genre]}")
     elif by_genre or by_song:
-        lines.append("  the two tests disagree: more songs would tell")
+        lines.append(f"  the two tests disagree: more {unit} would tell")
     else:
-        lines.append("  no difference that these songs can show")
+        lines.append(f"  no difference that these {unit} can show")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.special import softmax
 from scipy.stats import permutation_test, rankdata
 
+from genreast import summary
 from genreast.bootstrap import LEVEL
 from genreast.evaluation import Scored
 from genreast.metrics import CALIBRATION_BINS, confidence_bins
@@ -81,7 +82,10 @@ def _matrix(
 
 
 def f1_against_share(
-    per_class: dict[str, dict], spans: dict[str, dict], shares: dict[str, float]
+    per_class: dict[str, dict],
+    spans: dict[str, dict],
+    shares: dict[str, float],
+    unit: str = "songs",
 ) -> Figure:
     """Does rarity hurt? Each genre's F1, with its interval, against its share of training songs.
 
@@ -105,7 +109,7 @@ def f1_against_share(
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)
-    axes.set(ylim=(-0.03, 1.05), xlabel="share of the training songs", ylabel="F1 on songs")
+    axes.set(ylim=(-0.03, 1.05), xlabel=f"share of the training {unit}", ylabel=f"F1 on {unit}")
     axes.set_title(_rarity(x, y), fontsize=10)
     axes.grid(alpha=0.3)
     return figure
@@ -209,23 +213,23 @@ def _reliability_line(scored: Scored, temperature: float) -> tuple[np.ndarray, .
 
 def draw_all(metrics: dict, clips: Scored, songs: Scored, shares: dict[str, float] | None) -> dict:
     """Every figure of an evaluation by its file's name; `shares` are of the training songs."""
-    names = songs.label_names
+    unit = f"{summary.unit_of(metrics)}s"
+    matrix = (songs.labels, songs.predictions, songs.label_names, unit)
     drawn = {
-        "confusion_matrix": confusion_matrix(songs.labels, songs.predictions, names),
-        "confusion_matrix_normalised": confusion_matrix_normalised(
-            songs.labels, songs.predictions, names
-        ),
+        "confusion_matrix": confusion_matrix(*matrix),
+        "confusion_matrix_normalised": confusion_matrix_normalised(*matrix),
     }
     per_class = metrics["song"]["per_class"]
     drawn_shares = {share for name, share in (shares or {}).items() if per_class[name]["support"]}
     if len(drawn_shares - {0}) > 1:  # no genre is rarer than another in a balanced set
         spans = metrics["confidence_intervals"]["song"].get("per_class", {})
-        drawn["f1_against_share"] = f1_against_share(per_class, spans, shares)
+        drawn["f1_against_share"] = f1_against_share(per_class, spans, shares, unit)
     found = metrics["calibration"]
     temperatures = {
         f"{level}s": found[level]["temperature"]
         for level in ("clip", "song")
         if found and found[level]["temperature"]
     }
-    drawn["reliability"] = reliability({"clips": clips, "songs": songs}, temperatures)
+    scored = {"clips": clips, "songs": songs} if unit == "songs" else {"clips": clips}
+    drawn["reliability"] = reliability(scored, temperatures)
     return drawn

@@ -21,7 +21,7 @@ from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.licenses import check_license
 from genreast.staging import FIGURES, read_json, safetensors_header
-from genreast.summary import number
+from genreast.summary import number, unit_of
 
 METRICS = {  # key in metrics.json: (name for people, the Hub's metric id)
     "accuracy": ("Accuracy", "accuracy"),
@@ -106,6 +106,7 @@ class ModelFacts:
     # The evaluation folder
     split: str | None = None
     same_dataset: bool | None = None  # whether it is the training's; None where nothing tells
+    unit: str = "song"  # or "clip", where the dataset names no songs
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # "song" and "clip"
     intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     figures: list[str] = field(default_factory=list)
@@ -147,7 +148,7 @@ class ModelFacts:
 
     @property
     def barely_tested(self) -> str | None:
-        scores = self.metrics.get("song", {}).get("per_class", {})
+        scores = self.metrics.get(self.unit, {}).get("per_class", {})
         return few({genre: scores[genre]["support"] for genre in scores}, FEW_TEST_SONGS)
 
     @property
@@ -222,6 +223,7 @@ def read_facts(
     labels, settings = config["id2label"], training.get("settings") or {}
     data = training.get("dataset") or {}
     base_model = training.get("base_model")
+    unit = unit_of(evaluation)
     trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
     return ModelFacts(
         repo_id=repo_id,
@@ -239,7 +241,8 @@ def read_facts(
         versions=training.get("versions") or {},
         split=evaluation.get("split"),
         same_dataset=trained == measured if trained and measured else None,
-        metrics={unit: evaluation[unit] for unit in ("song", "clip") if unit in evaluation},
+        unit=unit,
+        metrics={level: evaluation[level] for level in {unit: 0, "clip": 0} if level in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
         onnx=_read(staged / "onnx" / "measurements.json", json.loads),
         figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),
@@ -298,8 +301,9 @@ def render(facts: ModelFacts, template: Path) -> str:
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
     )
     environment.filters["literal"] = literal
+    captions = {name: shown.replace("songs", f"{facts.unit}s") for name, shown in FIGURES.items()}
     body = environment.from_string(template.read_text(encoding="utf-8")).render(
-        facts=facts, captions=FIGURES, few_train=FEW_TRAIN_SONGS, few_test=FEW_TEST_SONGS
+        facts=facts, captions=captions, few_train=FEW_TRAIN_SONGS, few_test=FEW_TEST_SONGS
     )
     body = re.sub(r"\n{3,}", "\n\n", body.strip())
     return str(ModelCard(f"---\n{card_data(facts).to_yaml()}\n---\n\n{body}\n"))

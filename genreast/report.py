@@ -24,9 +24,9 @@ from genreast.timeline import log_mel_picture
 REPORT_FILE = "report.html"
 MOST_MISTAKES = 12
 CAPTIONS = {
-    "confusion_matrix": "Songs of each true genre (rows) by predicted genre (columns), counted.",
-    "confusion_matrix_normalised": "The same in percent of the true genre's songs.",
-    "f1_against_share": "Does rarity hurt? F1 of each genre against its share of training songs.",
+    "confusion_matrix": "True genres (rows) by predicted genres (columns), counted in {}.",
+    "confusion_matrix_normalised": "The same in percent of the true genre's {}.",
+    "f1_against_share": "Does rarity hurt? F1 of each genre against its share of training {}.",
     "reliability": "How often the model is right when it says it is this sure.",
 }
 MATRICES = ("confusion_matrix", "confusion_matrix_normalised")
@@ -54,16 +54,16 @@ pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } .wide { overflow
 <p class="note">{{ about }}</p>
 <h2>Scores</h2>
 <table>
-<tr><th></th><th>clips</th><th>songs</th><th>95 % interval, songs</th></tr>
+<tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in scores %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
-<p class="note">{{ unit }}</p>
+<p class="note">{{ drawn }}</p>
 {% if verdict %}<h2>Against another model</h2>
 <pre>{{ verdict }}</pre>
 {% endif %}<h2>Genres</h2>
 <div class="wide"><table>
-<tr><th>genre</th><th>songs</th><th>precision</th><th>recall</th><th>F1</th><th>95 % interval</th>
-<th>average precision</th></tr>
+<tr><th>genre</th><th>{{ unit }}s</th><th>precision</th><th>recall</th><th>F1</th>
+<th>95 % interval</th><th>average precision</th></tr>
 {% for row in genres %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 <h2>Figures</h2>
@@ -74,13 +74,13 @@ alt="{{ figure.caption }}">
 <figcaption>{{ figure.caption }}</figcaption></figure>
 {% endfor %}<h2>The most confident mistakes</h2>
 {% if mistakes %}<div class="wide"><table>
-<tr><th>song</th><th class="text">true genre</th><th class="text">predicted</th><th>confidence</th>
-<th class="text">log-mel of its clips</th></tr>
+<tr><th>{{ unit }}</th><th class="text">true genre</th><th class="text">predicted</th>
+<th>confidence</th><th class="text">log-mel{{ " of its clips" if unit == "song" }}</th></tr>
 {% for row in mistakes %}<tr><td>{{ row.song }}</td><td class="text">{{ row.label }}</td>
 <td class="text">{{ row.prediction }}</td><td>{{ row.confidence }}</td>
 <td>{% if row.data %}<img src="{{ row.data }}" alt="log-mel of {{ row.song }}">{% endif %}</td></tr>
 {% endfor %}</table></div>
-{% else %}<p>No song of this split is judged wrongly.</p>
+{% else %}<p>No {{ unit }} of this split is judged wrongly.</p>
 {% endif %}</body>
 </html>
 """
@@ -102,20 +102,27 @@ def write(
     for name in CAPTIONS.keys() - figures.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
     spans = metrics["confidence_intervals"]["song"]
+    unit, (columns, rows) = summary.unit_of(metrics), summary.scores(metrics)
+    drawn = f"{'; '.join(summary.about_intervals(spans))}."
+    if unit == "song":
+        pooling = metrics["pooling"].replace("_", " ")
+        drawn += " A group is what the dataset was split by."
+        drawn += f" A song is pooled from its clips by {pooling}."
     model = os.path.basename(os.path.abspath(metrics["model"]))
     page = Environment(autoescape=True).from_string(PAGE)
     html = page.render(
         title=f"{model} on the {metrics['split']} split",
-        about=f"{metrics['clip']['count']} clips of {metrics['song']['count']} songs from "
-        f"{metrics['dataset']}; model sha256 {metrics['model_fingerprint'][:12]}.",
-        unit=f"{'; '.join(summary.about_intervals(spans))}. A group is what the dataset was split "
-        f"by. A song is pooled from its clips by {metrics['pooling'].replace('_', ' ')}.",
-        scores=summary.rows(metrics),
+        about=f"{summary.counts(metrics)} from {metrics['dataset']}; "
+        f"model sha256 {metrics['model_fingerprint'][:12]}.",
+        unit=unit,
+        drawn=drawn,
+        columns=columns,
+        scores=rows,
         verdict=comparison.verdict(metrics["comparison"]) if metrics.get("comparison") else "",
         genres=_genre_rows(metrics["song"]["per_class"], spans.get("per_class", {})),
         figures=[
             {
-                "caption": CAPTIONS.get(name, name),
+                "caption": CAPTIONS.get(name, name).format(f"{unit}s"),
                 "data": _data_uri(content),
                 "width": _css_width(content),
                 "dense": name in MATRICES and len(songs.label_names) > ROOMY,

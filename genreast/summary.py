@@ -1,6 +1,6 @@
 """An evaluation in a few lines of text, for the terminal."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 SCORES = {  # key in metrics.json: how people read it
     "accuracy": "accuracy",
@@ -14,44 +14,40 @@ SCORES = {  # key in metrics.json: how people read it
 }
 
 
-class Row(NamedTuple):
-    """One score as text: its name, clips, songs, and the songs' 95 % interval."""
-
-    name: str
-    clips: str
-    songs: str
-    interval: str
+def unit_of(metrics: dict[str, Any]) -> str:
+    """What an evaluation tells of: the song, or the clip where the dataset names no songs."""
+    return metrics.get("unit", "song")
 
 
-def rows(metrics: dict[str, Any]) -> list[Row]:
-    """The main scores of an evaluation; three guesses at three genres are no score."""
+def counts(metrics: dict[str, Any]) -> str:
+    """How much was measured, in words."""
+    clips, songs = (metrics[level]["count"] for level in ("clip", "song"))
+    return f"{clips} clips" + (f" of {songs} songs" if unit_of(metrics) == "song" else "")
+
+
+def scores(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The main scores of clips, and of songs where there are any, with their 95 % intervals: the
+    columns' names, and the rows. Three guesses at three genres are no score.
+    """
     spans = metrics["confidence_intervals"]["song"]
+    levels = ("clip", "song") if unit_of(metrics) == "song" else ("clip",)
     few = len(metrics["song"]["per_class"]) <= 3
-    return [
-        Row(
-            name,
-            number(metrics["clip"][key]),
-            number(metrics["song"][key]),
-            interval(spans.get(key)),
-        )
+    rows = [
+        [name, *(number(metrics[level][key]) for level in levels), interval(spans.get(key))]
         for key, name in SCORES.items()
         if not (few and key == "top_3_accuracy")
     ]
+    return ["", *(f"{level}s" for level in levels), f"95 % interval, {levels[-1]}s"], rows
 
 
 def table(metrics: dict[str, Any], label_names: list[str]) -> str:
-    """The main scores of clips and songs, with the songs' 95 % intervals."""
-    clip, song = metrics["clip"], metrics["song"]
-    lines = [
-        f"{metrics['split']} split: {clip['count']} clips of {song['count']} songs, "
-        f"{len(label_names)} genres",
-        f"{'':<24}{'clips':>8}{'songs':>8}   95 % interval, songs",
-    ]
-    for row in rows(metrics):
-        line = f"{row.name:<24}{row.clips:>8}{row.songs:>8}   {row.interval}"
-        lines.append(line.rstrip())
+    """The main scores of an evaluation, and what is to be known of them."""
+    lines = [f"{metrics['split']} split: {counts(metrics)}, {len(label_names)} genres"]
+    header, rows = scores(metrics)
+    for name, *numbers, span in [header, *rows]:
+        lines.append(f"{name:<24}{''.join(f'{each:>8}' for each in numbers)}   {span}".rstrip())
     lines += about_intervals(metrics["confidence_intervals"]["song"])
-    lines += _calibration(metrics["calibration"])
+    lines += _calibration(metrics["calibration"], unit_of(metrics))
     if metrics["unreadable"]:
         lines.append(f"clips that could not be read: {len(metrics['unreadable'])}")
     return "\n".join(lines)
@@ -63,14 +59,14 @@ def about_intervals(spans: dict[str, Any]) -> list[str]:
     return [drawn, *spans["notes"]] if spans["resamples"] else spans["notes"]
 
 
-def _calibration(found: dict[str, Any] | None) -> list[str]:
+def _calibration(found: dict[str, Any] | None, unit: str) -> list[str]:
     if not found:
         return []
     song = found["song"]
     if not song["after"]:
-        return [f"no temperature for songs: {song['reason']}"]
+        return [f"no temperature for {unit}s: {song['reason']}"]
     return [
-        f"temperature {song['temperature']:.2f}, fitted on validation, takes the songs' "
+        f"temperature {song['temperature']:.2f}, fitted on validation, takes the {unit}s' "
         f"calibration error from {song['before']['ece']:.3f} to {song['after']['ece']:.3f}"
     ]
 

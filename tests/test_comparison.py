@@ -27,7 +27,7 @@ def made(seed: int, strength: float, count: int = 90) -> Scored:
     )
 
 
-MADE = {"split": "test", "pooling": "log_probability", "dataset_fingerprint": "50"}
+MADE = {"split": "test", "pooling": "log_probability", "unit": "song", "dataset_fingerprint": "50"}
 
 
 def written(folder, scored: Scored, **made: str):

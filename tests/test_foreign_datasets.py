@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -236,6 +237,28 @@ def test_the_temperature_is_fitted_on_the_clips_held_out(model, shards, evaluate
     status, _, errors = evaluate_model(model, *words, *FLAGS)
     assert status == 0, errors
     assert json.loads((tmp_path / "out/metrics.json").read_text())["calibration"] is not None
+
+
+def test_where_no_songs_are_named_clips_are_told_of_and_no_songs(
+    model, shards, evaluate_model, tmp_path
+):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    clips = Dataset.from_parquet(str(shards / "test-00000-of-00001.parquet"))
+    clips.remove_columns("track").to_parquet(data / "test-00000-of-00001.parquet")
+    words = ["--dataset", data, "--output_dir", out, *FLAGS[:4]]
+    status, printed, errors = evaluate_model(model, *words)
+    assert status == 0, errors
+    assert errors.count("has no column song_id, but sound, genre: each clip counts as a song;") == 1
+    assert "--song_column" in errors
+    assert json.loads((out / "metrics.json").read_text())["unit"] == "clip"
+    assert "16 clips, 2 genres\n" in printed and "song" not in printed
+    html = re.sub('base64,[^"]*', "", (out / "report.html").read_text())
+    html = html.replace(str(data), "DATA")
+    assert "16 clips from DATA" in html and "song" not in html.lower()
+    named = [model, "--dataset", shards, "--output_dir", tmp_path / "named", *FLAGS]
+    status, printed, errors = evaluate_model(*named)
+    assert "16 clips of 8 songs" in printed and "counts as a song" not in errors
 
 
 def test_clips_that_were_not_held_out_are_no_validation_split(

@@ -1,6 +1,8 @@
 """The model card says what was measured, and nothing that was not."""
 
+import json
 import re
+import shutil
 from html import escape
 from pathlib import Path
 
@@ -111,6 +113,19 @@ def test_brackets_are_explained_where_there_are_any(spans, group_by, same, words
     facts = ModelFacts("a/b", genres=GENRES, metrics=scores, intervals={"song": spans}, **made)
     card = render(facts, TEMPLATE)
     assert ("In brackets" in card) == bool(words) and (words or "") in card
+
+
+def test_where_clips_were_measured_no_songs_are_told_of(staged, tmp_path):
+    folder = shutil.copytree(staged, tmp_path / "staged")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics |= {"unit": "clip", "song": metrics["clip"]}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    facts = read_facts(folder, "alice/genre")
+    assert list(facts.metrics) == ["clip"]
+    card = render(facts, TEMPLATE)
+    results = card[card.index("## Results") : card.index("## Data")]
+    assert "song" not in results and "Confusion matrix of the clips" in results
+    assert "split holds 40 clips: one clip more or less moves the clip accuracy by 0.025" in card
 
 
 def test_any_name_of_a_genre_reads_on_the_page_as_it_is_spelled():
