@@ -1,19 +1,25 @@
 """The figures of an evaluation, as PNG files a paper can print."""
 
+import itertools
 from collections.abc import Sequence
+from unicodedata import east_asian_width
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 from scipy.special import softmax
 from scipy.stats import permutation_test, rankdata
 
-from genreast import summary
+from genreast import png, summary
 from genreast.bootstrap import LEVEL
 from genreast.evaluation import Scored
 from genreast.metrics import CALIBRATION_BINS, confidence_bins
 
 PERMUTATIONS = 5040  # 7!
+MOST_NAMED = 20  # points of a plot
+LONGEST_NAME = 30  # letters
 ROOMY = 20  # genres up to which a matrix has large cells and letters
 
 
@@ -49,7 +55,8 @@ def _matrix(
     classes = len(label_names)
     cell = 0.5 if classes <= ROOMY else 0.28  # inches
     font = 9 if classes <= ROOMY else 6.5
-    longest = max(map(len, label_names))
+    label_names = [shortened(name) for name in label_names]
+    longest = max(map(_letters, label_names))
     margin = 0.9 + longest * font * 0.6 / 72
     side = max(2.5, cell * classes)
     figure = Figure(figsize=(side + margin + 0.7, side + margin + 0.5), layout="constrained")
@@ -100,10 +107,6 @@ def f1_against_share(
     low, high = np.array(edges).T.clip(0, 1)
     axes.vlines(x, np.minimum(low, y), np.maximum(high, y), color="tab:blue", alpha=0.35)
     axes.scatter(x, y, color="tab:blue", zorder=3)
-    for index in _worth_naming(x, y, names):
-        axes.annotate(
-            names[index], (x[index], y[index]), (5, 4), textcoords="offset points", fontsize=7.5
-        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
@@ -112,26 +115,59 @@ def f1_against_share(
     axes.set(ylim=(-0.03, 1.05), xlabel=f"share of the training {unit}", ylabel=f"F1 on {unit}")
     axes.set_title(_rarity(x, y), fontsize=10)
     axes.grid(alpha=0.3)
+    with png.boxes_told_of():
+        _name_points(axes, x, y, names)
     return figure
 
 
-def _worth_naming(
-    x: np.ndarray, y: np.ndarray, names: Sequence[str], room_for: int = 20
-) -> list[int]:
-    """The points to name: the worst, the rarest and the most common first, none atop another."""
-    order = [*np.argsort(y)[:6], *np.argsort(x)[:3], *np.argsort(-x)[:3]]
-    order += np.argsort(y).tolist()
-    # Where a name begins, how far it reaches and how high it stands, of the figure's size.
-    start = np.log(x) / np.log(x.max() / x.min())
-    end = start + [0.0125 * len(name) + 0.02 for name in names]
-    height = y / 0.035
-    chosen: list[int] = []
-    for index in map(int, order):
-        beside = (end[chosen] <= start[index]) | (end[index] <= start[chosen])
-        above_or_below = np.abs(height[chosen] - height[index]) >= 1
-        if len(chosen) < room_for and (beside | above_or_below).all():
-            chosen.append(index)
-    return chosen
+def _name_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
+    """Write names beside points: of the worst, the rarest and the most common first.
+
+    A name stands within the axes, on no other name and no point; one without room is left out.
+    What the axes hold besides must stand, for its place is measured.
+    """
+    png.set_fonts(axes.figure)
+    axes.figure.draw_without_rendering()
+    places = axes.transData.transform(np.column_stack([x, y]))
+    taken = [Bbox([place, place]).padded(4) for place in places]
+    order = [*np.argsort(y)[:6], *np.argsort(x)[:3], *np.argsort(-x)[:3], *np.argsort(y)]
+    for index in dict.fromkeys(map(int, order)):
+        if len(axes.texts) == MOST_NAMED:
+            return
+        name = axes.annotate(
+            shortened(names[index]),
+            (x[index], y[index]),
+            (0, 0),
+            textcoords="offset points",
+            fontsize=7.5,
+        )
+        png.set_fonts(name)
+        for across, above in itertools.product((5, -5), (4, -4)):  # in points, from the dot
+            name.set(position=(across, above), ha="left" if across > 0 else "right")
+            name.set(va="bottom" if above > 0 else "top")
+            box = name.get_window_extent().padded(2)
+            if axes.bbox.count_contains(box.get_points()) == 2 and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+        else:
+            name.remove()
+
+
+def shortened(name: str, most: int = LONGEST_NAME) -> str:
+    """A name as a figure bears it: of a long one the beginning and the end."""
+    if _letters(name) <= most:
+        return name
+    head, tail = name, name
+    while _letters(head) > 2 * most // 3:
+        head = head[:-1]
+    while _letters(tail) > most // 3 - 1:
+        tail = tail[1:]
+    return f"{head.rstrip()}…{tail.lstrip()}"
+
+
+def _letters(name: str) -> int:
+    """How many Latin letters a name is as wide as: a Chinese one counts twice."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _rarity(shares: np.ndarray, f1: np.ndarray) -> str:

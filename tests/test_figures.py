@@ -131,6 +131,45 @@ def test_names_stand_beside_their_points_and_none_atop_another(measured):
         assert not any(box.overlaps(other) for other in boxes[:number])
 
 
+LONG = "traditional Appalachian old-time string band music of the 1920s"
+
+
+@pytest.mark.parametrize("count", [3, 15, 50])
+def test_long_and_wide_names_stand_within_the_axes_and_on_nothing(count):
+    kinds = ["日本のロックとポップスの歴史", LONG, "jazz", "한국 실험 음악", "neue deutsche welle"]
+    names = [f"{kinds[index % 5]} {index}" for index in range(count)]
+    random = np.random.default_rng(count)
+    per_class = {name: {"support": 9, "f1": random.random()} for name in names}
+    shares = dict(zip(names, random.dirichlet(np.ones(count)), strict=True))
+    figure = figures.f1_against_share(per_class, {}, shares)
+    png.to_bytes(figure, dpi=100)
+    axes = figure.axes[0]
+    boxes = [name.get_window_extent() for name in axes.texts]
+    assert len(boxes) >= min(count, 8)
+    dots = axes.transData.transform([(shares[name], per_class[name]["f1"]) for name in names])
+    for number, box in enumerate(boxes):
+        assert axes.bbox.count_contains(box.get_points()) == 2
+        assert not box.count_overlaps(boxes[:number]) and not box.count_contains(dots)
+
+
+def test_a_matrix_is_not_pushed_aside_by_a_long_name():
+    names = ["rock", LONG, "日本のロックとポップスの歴史と未来の音楽"]
+    figure = figures.confusion_matrix(np.arange(3), np.arange(3), names)
+    png.to_bytes(figure, dpi=40)
+    axes = figure.axes[0]
+    assert axes.bbox.width > 0.3 * figure.bbox.width
+    shown = [text.get_text() for text in axes.get_xticklabels()]
+    assert shown[:2] == ["rock", "traditional Appalach…the 1920s"] and "…" in shown[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("a" * 12, "a" * 12), ("a" * 8 + "b" * 8, "aaaaaaaa…bbb"), ("你好" * 4, "你好你好…好")],
+)
+def test_a_name_is_shortened_to_as_many_letters_a_wide_one_counting_twice(name, short):
+    assert figures.shortened(name, 12) == short
+
+
 def test_a_long_name_far_away_takes_no_name_from_the_others():
     per_class = {f"g{index}": {"support": 9, "f1": 0.5} for index in range(12)}
     shares = {name: 1.5**index for index, name in enumerate(per_class)}
