@@ -8,7 +8,7 @@ from scipy.special import log_softmax, softmax
 
 from genreast.metrics import expected_calibration_error, log_loss
 
-TEMPERATURES = (0.05, 20.0)  # beyond these a model is hardly one, or a split is too small
+TEMPERATURES = (0.05, 20.0)  # within which it is looked for
 
 
 def fit_temperature(

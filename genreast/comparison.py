@@ -101,6 +101,7 @@ def compare(songs: Scored, other_folder: str | Path, made: dict[str, str]) -> di
     label_of = dict(zip(songs.names, [names[label] for label in songs.labels], strict=True))
     check(other_folder, names, label_of, made)
     other, there_made = read_songs(other_folder, names), _made(other_folder)
+    mark = "dataset_fingerprint"
     row_there = {name: row for row, name in enumerate(other.names)}
     here = [row for row, name in enumerate(songs.names) if name in row_there]
     there = [row_there[songs.names[row]] for row in here]
@@ -112,7 +113,7 @@ def compare(songs: Scored, other_folder: str | Path, made: dict[str, str]) -> di
     return {
         "other": str(other_folder),
         "other_model": there_made.get("model"),
-        "same_dataset": there_made.get("dataset_fingerprint") == made["dataset_fingerprint"],
+        "same_dataset": there_made.get(mark, made[mark]) == made[mark],
         "unit": made["unit"],
         "songs": len(here),
         "songs_of_one_only": len(songs.names) + len(other.names) - 2 * len(here),

@@ -113,7 +113,8 @@ def f1_against_share(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)
     axes.set(ylim=(-0.03, 1.05), xlabel=f"share of the training {unit}", ylabel=f"F1 on {unit}")
-    axes.set_title(_rarity(x, y), fontsize=10)
+    bars = [f"bars: {100 * LEVEL:g} % intervals"] if (low < high).any() else []
+    axes.set_title("; ".join([*_rarity(x, y), *bars]), fontsize=10)
     axes.grid(alpha=0.3)
     with png.boxes_told_of():
         _name_points(axes, x, y, names)
@@ -170,13 +171,12 @@ def _letters(name: str) -> int:
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
-def _rarity(shares: np.ndarray, f1: np.ndarray) -> str:
-    bars = f"bars: {100 * LEVEL:g} % intervals"
+def _rarity(shares: np.ndarray, f1: np.ndarray) -> list[str]:
     if len(shares) < 3 or len(set(shares)) < 2 or len(set(f1)) < 2:
-        return bars
+        return []
     correlation, p_value = rank_correlation(shares, f1)
     p_value = f"p = {p_value:.2g}" if p_value >= 0.001 else "p < 0.001"
-    return f"rank correlation of share and F1: {correlation:+.2f} ({p_value}); {bars}"
+    return [f"rank correlation of share and F1: {correlation:+.2f} ({p_value})"]
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

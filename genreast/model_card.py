@@ -224,6 +224,7 @@ def read_facts(
     data = training.get("dataset") or {}
     base_model = training.get("base_model")
     unit = unit_of(evaluation)
+    levels = ("song", "clip") if unit == "song" else ("clip",)
     trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
     return ModelFacts(
         repo_id=repo_id,
@@ -242,7 +243,7 @@ def read_facts(
         split=evaluation.get("split"),
         same_dataset=trained == measured if trained and measured else None,
         unit=unit,
-        metrics={level: evaluation[level] for level in {unit: 0, "clip": 0} if level in evaluation},
+        metrics={level: evaluation[level] for level in levels if level in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
         onnx=_read(staged / "onnx" / "measurements.json", json.loads),
         figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),

@@ -110,7 +110,10 @@ def test_rank_correlation_is_spearmans_and_its_p_the_share_of_orders_as_far(seed
 def test_three_genres_in_order_are_no_certainty():
     per_class = {name: {"support": 9, "f1": f1} for name, f1 in (("a", 0.5), ("b", 0.6), ("c", 1))}
     drawn = figures.f1_against_share(per_class, {}, {"a": 0.1, "b": 0.3, "c": 0.6})
-    assert "+1.00 (p = 0.33)" in drawn.axes[0].get_title()
+    assert drawn.axes[0].get_title() == "rank correlation of share and F1: +1.00 (p = 0.33)"
+    spans = {"a": {"f1": [0.4, 0.7]}, "b": {"f1": None}}
+    drawn = figures.f1_against_share(per_class, spans, {"a": 0.1, "b": 0.3, "c": 0.6})
+    assert drawn.axes[0].get_title().endswith("(p = 0.33); bars: 95 % intervals")
 
 
 def test_f1_is_drawn_against_the_share(measured):
