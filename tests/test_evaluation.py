@@ -117,7 +117,9 @@ def test_an_evaluation_replaces_its_like_alone(
     assert evaluate_model(*arguments, out)[0] == 0
     again, other = (shutil.copytree(tiny_model, tmp_path / name) for name in ("again", "other"))
     monkeypatch.chdir(again)
-    assert evaluate_model(".", *arguments[1:], out)[0] == 0, "the same by another name"
+    status, printed, _ = evaluate_model(".", *arguments[1:], out, "--compare", out)
+    assert status == 0, "the same by another name"
+    assert "on 9 songs:" in printed and "no difference that these songs can show" in printed
     assert "<title>again on the test split</title>" in (out / "report.html").read_text()
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1] ^= 1
