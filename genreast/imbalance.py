@@ -87,32 +87,21 @@ def class_weights(
     return (raw / (raw * shares).sum()).float()
 
 
-def soft_targets(
-    labels: torch.Tensor,
-    num_classes: int,
-    smoothing: float = 0.0,
-    toward: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Labels (batch,) → targets (batch, classes) with a share of `smoothing` spread over classes.
-
-    It is spread evenly, or as `toward` (classes,) says. The logit-adjusted loss needs it spread by
-    the classes' shares: an even spread asks adjusted logits to be even, and undoes the adjustment.
-    """
-    targets = nn.functional.one_hot(labels, num_classes).float()
-    spread = 1 / num_classes if toward is None else toward
-    return targets * (1 - smoothing) + smoothing * spread
-
-
 class ClassificationLoss(nn.Module):
-    """Loss of each sample for soft targets: (batch, classes) and (batch, classes) → (batch,).
+    """Loss of each sample for labels, one-hot or mixed: both (batch, classes) → (batch,).
 
     - `cross_entropy`: −Σ t log p.
     - `focal`: −Σ t (1 − p)^γ log p (Lin 2017, equation 4).
     - `logit_adjusted`: cross-entropy of logits + τ log π, π the classes' `shares` of what the loss
       meets (Menon 2021, equation 10); predictions use the plain logits.
 
-    Each is multiplied by the target's mean class weight. The losses are for a sum: the caller
-    divides by the number of samples of the whole batch over all processes.
+    The targets t are the labels, each times its class's weight, with a share of `smoothing` spread
+    over the classes: were smoothed labels weighed, the rare classes' weight on what is spread would
+    undo most of the weighing. It is spread evenly; by the `shares` where the logits are adjusted,
+    which an even spread would ask to be even. A mix has the mixed losses of its parts.
+
+    The losses are for a sum: the caller divides by the number of samples of the whole batch over
+    all processes.
     """
 
     def __init__(
@@ -122,9 +111,10 @@ class ClassificationLoss(nn.Module):
         weights: torch.Tensor | None = None,
         gamma: float = 2.0,
         tau: float = 1.0,
+        smoothing: float = 0.0,
     ):
         super().__init__()
-        self.kind, self.gamma = kind, gamma
+        self.kind, self.gamma, self.smoothing = kind, gamma, smoothing
         self.register_buffer("weights", weights)
         adjusted = kind == "logit_adjusted"
         spread = torch.as_tensor(shares).float() if adjusted else None
@@ -132,16 +122,22 @@ class ClassificationLoss(nn.Module):
         self.register_buffer("shares", spread)
         self.register_buffer("adjustment", adjustment)
 
-    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def targets(self, labels: torch.Tensor) -> torch.Tensor:
+        """Labels weighed, then smoothed: (batch, classes) → (batch, classes)."""
+        weighed = labels if self.weights is None else labels * self.weights
+        spread = 1 / labels.shape[-1] if self.shares is None else self.shares
+        smoothed = self.smoothing * weighed.sum(-1, keepdim=True) * spread
+        return (1 - self.smoothing) * weighed + smoothed
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         logits = logits.float()
         if self.adjustment is not None:
             logits = logits + self.adjustment
         log_probabilities = logits.log_softmax(-1)
-        terms = -targets * log_probabilities
+        terms = -self.targets(labels) * log_probabilities
         if self.kind == "focal":
             # Below γ = 1 the slope is without bound where p is 1, as it is in float32 from a margin
             # of 17 in the logits on; expm1 keeps the digits that 1 − exp loses before that.
             rest = -torch.expm1(log_probabilities)
             terms = terms * rest.clamp(min=torch.finfo(rest.dtype).tiny) ** self.gamma
-        losses = terms.sum(-1)
-        return losses if self.weights is None else losses * (targets @ self.weights)
+        return terms.sum(-1)

@@ -154,8 +154,8 @@ class ProbeTrainer(GenreTrainer):
         everywhere = sorted(gather_object(heard), key=lambda pair: pair[0])
         return torch.stack([pooled for _, pooled in everywhere])
 
-    def training_features(self, inputs, targets, generator):
-        return inputs["embeddings"], targets
+    def training_features(self, inputs, labels, generator):
+        return inputs["embeddings"], labels
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
 from transformers import (
     ASTFeatureExtractor,
@@ -40,7 +41,6 @@ from genreast.imbalance import (
     class_weights,
     drawn_shares,
     sampling_weights,
-    soft_targets,
 )
 from genreast.loading import decoding_processes
 from genreast.metrics import evaluate_clips
@@ -87,7 +87,12 @@ class GenreTrainer(Trainer):
         shares = drawn_shares(self.counts, args.sampling_exponent)
         weights = class_weights(self.counts, shares, args.class_weights, args.effective_beta)
         self.loss = ClassificationLoss(
-            args.loss, shares, weights, args.focal_gamma, args.logit_adjustment
+            args.loss,
+            shares,
+            weights,
+            args.focal_gamma,
+            args.logit_adjustment,
+            args.label_smoothing_factor,
         )
         self._generator = torch.Generator()
         self._micro_step = (-1, 0)
@@ -176,14 +181,13 @@ class GenreTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Augmented features, one forward pass, and this process's part of the step's mean loss."""
         generator = self._step_generator()
-        smoothing = self.args.label_smoothing_factor
         inputs = filled(inputs)
-        labels, counted = inputs["labels"].clamp(min=0), inputs["labels"] != NO_LABEL
-        targets = soft_targets(labels, len(self.genres), smoothing, self.loss.shares)
-        features, targets = self.training_features(inputs, targets, generator)
+        counted = inputs["labels"] != NO_LABEL
+        labels = one_hot(inputs["labels"].clamp(min=0), len(self.genres)).float()
+        features, labels = self.training_features(inputs, labels, generator)
         with patchout(self.model, self.args.patchout, self.args.patchout_kind, generator):
             outputs = model(input_values=features)
-        losses = self.loss(outputs.logits, targets) * counted
+        losses = self.loss(outputs.logits, labels) * counted
         if num_items_in_batch is None:
             num_items_in_batch = len(losses) * self.accelerator.num_processes
         # DistributedDataParallel averages gradients over processes: undo it.
@@ -201,17 +205,17 @@ class GenreTrainer(Trainer):
 
     @torch.no_grad()
     def training_features(
-        self, inputs: dict[str, torch.Tensor], targets: torch.Tensor, generator: torch.Generator
+        self, inputs: dict[str, torch.Tensor], labels: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augmented model inputs (batch, frames, mel) and targets (batch, classes) of a batch."""
+        """Augmented model inputs (batch, frames, mel) and labels (batch, classes) of a batch."""
         waveforms, lengths = random_crop(
             inputs["waveforms"], inputs["lengths"], self.window, generator
         )
-        waveforms, lengths, targets = self.augmentation.waveforms(
-            waveforms, lengths, targets, generator
+        waveforms, lengths, labels = self.augmentation.waveforms(
+            waveforms, lengths, labels, generator
         )
         features = self.features.train()(waveforms, lengths)
-        return self.augmentation.features(features, lengths, generator), targets
+        return self.augmentation.features(features, lengths, generator), labels
 
     @property
     def ast(self) -> ASTForAudioClassification:

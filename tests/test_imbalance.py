@@ -16,7 +16,6 @@ from genreast.imbalance import (
     class_weights,
     drawn_shares,
     sampling_weights,
-    soft_targets,
 )
 
 LABELS = [0] * 200 + [1] * 40 + [2] * 10
@@ -76,43 +75,69 @@ def test_class_weights_follow_their_formulas_and_average_1_over_what_is_drawn():
     assert balanced.mean() == pytest.approx(1)
 
 
+CLASSES = torch.arange(16) % 3
+
+
 @pytest.fixture
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(16, 3, generator=generator) * 3, torch.arange(16) % 3
+    return torch.randn(16, 3, generator=generator) * 3, one_hot(CLASSES)
+
+
+def one_hot(classes: torch.Tensor) -> torch.Tensor:
+    return nn.functional.one_hot(classes, 3).float()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_weighted_cross_entropy_is_torchs(batch, smoothing):
     logits, labels = batch
-    loss = ClassificationLoss()(logits, soft_targets(labels, 3, smoothing))
+    loss = ClassificationLoss(smoothing=smoothing)(logits, labels)
     expected = nn.functional.cross_entropy(
-        logits, labels, reduction="none", label_smoothing=smoothing
+        logits, CLASSES, reduction="none", label_smoothing=smoothing
     )
     torch.testing.assert_close(loss, expected)
     weights = class_weights(COUNTS, SHARES, "inverse")
-    weighted = ClassificationLoss(weights=weights)(logits, soft_targets(labels, 3))
-    expected = nn.functional.cross_entropy(logits, labels, weights, reduction="none")
-    torch.testing.assert_close(weighted, expected)
+    weighted = ClassificationLoss(weights=weights, smoothing=smoothing)(logits, labels)
+    torch.testing.assert_close(weighted, weights[CLASSES] * expected)
+    mixed = 0.7 * labels + 0.3 * labels.roll(1, 0)
+    for one in (labels, mixed):  # torch weighs what is smoothed too
+        expected = nn.functional.cross_entropy(logits, one, weights, reduction="none")
+        torch.testing.assert_close(ClassificationLoss(weights=weights)(logits, one), expected)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_inverse_weights_ask_for_the_balanced_prior(kind, smoothing, mix):
+    """Of a model that knows nothing but a bias: smoothed or mixed, where the least loss is."""
+    counts = np.array([1000, 100, 10])
+    shares = counts / counts.sum()
+    weights = class_weights(counts, shares, "inverse")
+    loss = ClassificationLoss(kind, weights=weights, smoothing=smoothing)
+    one, other = torch.cartesian_prod(torch.arange(3), torch.arange(3)).unbind(1)
+    labels = (1 - mix) * one_hot(one) + mix * one_hot(other)
+    bias = torch.zeros(3, requires_grad=True)
+    drawn = torch.tensor(shares)
+    (drawn[one] * drawn[other] * loss(bias.expand(9, 3), labels)).sum().backward()
+    torch.testing.assert_close(bias.grad, torch.zeros(3), atol=1e-6, rtol=0)
 
 
 def test_focal_loss_is_lins_and_cross_entropy_at_gamma_0(batch):
     logits, labels = batch
-    targets = soft_targets(labels, 3)
-    p = logits.softmax(-1)[torch.arange(16), labels]
+    p = logits.softmax(-1)[torch.arange(16), CLASSES]
     torch.testing.assert_close(
-        ClassificationLoss("focal", gamma=2)(logits, targets), -((1 - p) ** 2) * p.log()
+        ClassificationLoss("focal", gamma=2)(logits, labels), -((1 - p) ** 2) * p.log()
     )
-    plain = ClassificationLoss()(logits, targets)
-    torch.testing.assert_close(ClassificationLoss("focal", gamma=0)(logits, targets), plain)
+    plain = ClassificationLoss()(logits, labels)
+    torch.testing.assert_close(ClassificationLoss("focal", gamma=0)(logits, labels), plain)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0])
 def test_focal_loss_has_a_slope_where_a_clip_is_certain(gamma):
     """At γ 0.5 too, and Lin's own wherever float64 can tell p from 1."""
     logits = torch.tensor([[20.0, 0, 0], [200, 0, 0], [0, 0, 0], [9, 0, 1]], requires_grad=True)
-    targets = soft_targets(torch.tensor([0, 0, 1, 2]), 3)
-    ClassificationLoss("focal", gamma=gamma)(logits, targets).sum().backward()
+    labels = one_hot(torch.tensor([0, 0, 1, 2]))
+    ClassificationLoss("focal", gamma=gamma)(logits, labels).sum().backward()
     assert logits.grad.isfinite().all()
     exact = logits.detach().double().requires_grad_()
     p = exact.softmax(-1)[torch.arange(4), [0, 0, 1, 2]][[0, 2, 3]]
@@ -123,15 +148,15 @@ def test_focal_loss_has_a_slope_where_a_clip_is_certain(gamma):
 
 def test_logit_adjustment_is_menons(batch):
     logits, labels = batch
-    loss = ClassificationLoss("logit_adjusted", SHARES, tau=1.5)(logits, soft_targets(labels, 3))
+    loss = ClassificationLoss("logit_adjusted", SHARES, tau=1.5)(logits, labels)
     adjusted = logits + 1.5 * torch.tensor(SHARES).log()
-    expected = nn.functional.cross_entropy(adjusted, labels, reduction="none")
+    expected = nn.functional.cross_entropy(adjusted, CLASSES, reduction="none")
     torch.testing.assert_close(loss, expected.float(), atol=1e-5, rtol=1e-5)
 
 
 def test_smoothing_by_share_leaves_the_adjusted_optimum_where_it_was():
     """With logits of zero, adjusted probabilities are the shares: nothing pulls them elsewhere."""
-    loss = ClassificationLoss("logit_adjusted", SHARES)
+    loss = ClassificationLoss("logit_adjusted", SHARES, smoothing=1.0)
     logits = torch.zeros(1, 3, requires_grad=True)
-    loss(logits, soft_targets(torch.tensor([0]), 3, 1.0, loss.shares)).sum().backward()
+    loss(logits, one_hot(torch.tensor([0]))).sum().backward()
     torch.testing.assert_close(logits.grad, torch.zeros(1, 3), atol=1e-6, rtol=0)
