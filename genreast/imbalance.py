@@ -70,21 +70,19 @@ class EpochSampler(Sampler[int]):
         return first[np.searchsorted(edges, marks * edges[-1] / len(self)).clip(max=len(self) - 1)]
 
 
-def class_weights(
-    counts: np.ndarray, shares: np.ndarray, kind: str = "none", beta: float = 0.999
-) -> torch.Tensor:
-    """Weight of each class in the loss, (classes,), scaled so that its mean over the clips drawn is
-    1: `shares` (classes,) says which are.
+def class_weights(drawn: np.ndarray, kind: str = "none", beta: float = 0.999) -> torch.Tensor:
+    """Weight of each class in the loss, (classes,), scaled so that its mean over the samples drawn
+    is 1: `drawn` (classes,) says how many of each class an epoch draws.
 
     `inverse` is 1 / n; `effective` is (1 − β) / (1 − β^n), one over the effective number of samples
     (Cui 2019, equation 2). A class without samples weighs nothing.
     """
-    counts, shares = (torch.as_tensor(each, dtype=torch.float64) for each in (counts, shares))
+    drawn = torch.as_tensor(drawn, dtype=torch.float64)
     if kind == "none":
-        return torch.ones(len(counts))
-    raw = 1 / counts if kind == "inverse" else (1 - beta) / (1 - beta**counts)
-    raw = torch.where(counts > 0, raw, 0.0)
-    return (raw / (raw * shares).sum()).float()
+        return torch.ones(len(drawn))
+    raw = 1 / drawn if kind == "inverse" else (1 - beta) / (1 - beta**drawn)
+    raw = torch.where(drawn > 0, raw, 0.0)
+    return (raw * drawn.sum() / (raw * drawn).sum()).float()
 
 
 class ClassificationLoss(nn.Module):

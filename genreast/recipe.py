@@ -83,7 +83,9 @@ class TrainArguments(TrainingArguments):
         0.0, "0 draws genres by their share (--count_by), 1 draws every genre equally often"
     )
     count_by: str = _imbalance("clip", "what a genre's share is counted in: clip or song")
-    class_weights: str = _imbalance("none", "weights of the loss: none, inverse or effective")
+    class_weights: str = _imbalance(
+        "none", "weights of the loss, to what sampling draws: none, inverse or effective"
+    )
     effective_beta: float = _imbalance(0.999, "beta of effective-number weights (Cui 2019)")
     loss: str = _imbalance("cross_entropy", "cross_entropy, focal or logit_adjusted")
     focal_gamma: float = _imbalance(2.0, "gamma of the focal loss (Lin 2017)")

@@ -83,12 +83,14 @@ class GenreTrainer(Trainer):
         self.counts = class_counts(
             train_clips.labels, train_clips.song_ids, len(self.genres), args.count_by
         )
-        # Weights and adjustment are to how often the loss meets each genre, which sampling changes.
+        # Each remedy is to what the one before it leaves: weights to how often sampling draws a
+        # genre, the adjustment to that times its weight. Two of them so do not correct twice.
         shares = drawn_shares(self.counts, args.sampling_exponent)
-        weights = class_weights(self.counts, shares, args.class_weights, args.effective_beta)
+        drawn = shares * self.counts.sum()
+        weights = class_weights(drawn, args.class_weights, args.effective_beta)
         self.loss = ClassificationLoss(
             args.loss,
-            shares,
+            shares * weights.numpy(),
             weights,
             args.focal_gamma,
             args.logit_adjustment,
