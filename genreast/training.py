@@ -196,14 +196,28 @@ class GenreTrainer(Trainer):
         loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
-            remedy = (
-                f"lower --learning_rate (now {self.args.learning_rate:g}), or train in float32 "
-                "with --bf16 false. Checkpoints saved before are unharmed"
-            )
-            if step == 1:
-                remedy = "nothing is learned yet: look at the start's weights and the augmentation"
-            raise UserError(f"the loss became {loss.item()} at step {step}; {remedy}")
+            raise self._diverged(f"the loss became {loss.item()} at step {step}")
         return (loss, outputs) if return_outputs else loss
+
+    def _diverged(self, what: str) -> UserError:
+        """What to do where numbers have become none."""
+        if not self.state.global_step:
+            return UserError(
+                f"{what}; nothing is learned yet: look at the start's weights and the augmentation"
+            )
+        return UserError(
+            f"{what}; lower --learning_rate (now {self.args.learning_rate:g}), or train in float32 "
+            "with --bf16 false. Checkpoints saved before are unharmed"
+        )
+
+    def _save_checkpoint(self, model, trial):
+        """The Trainer's own, of weights that are numbers: what is saved can be gone on from."""
+        norm = torch.nn.utils.get_total_norm(model.parameters())
+        if not torch.isfinite(norm):
+            raise self._diverged(
+                f"the weights became {norm.item()} at step {self.state.global_step}"
+            )
+        super()._save_checkpoint(model, trial)
 
     @torch.no_grad()
     def training_features(
@@ -247,6 +261,9 @@ class GenreTrainer(Trainer):
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """Clip and song metrics; each clip counts once, whatever the number of processes."""
+        if not np.isfinite(prediction.predictions).all():
+            step = self.state.global_step
+            raise self._diverged(f"the model's answers became no numbers (NaN) by step {step}")
         indices, first = np.unique(prediction.label_ids, return_index=True)
         clips = self.eval_clips
         scores = evaluate_clips(

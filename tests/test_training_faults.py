@@ -258,3 +258,33 @@ def test_a_logger_that_is_not_there_is_named(name, words, monkeypatch):
     monkeypatch.setattr("genreast.recipe_checks.get_available_reporting_integrations", list)
     with pytest.raises(UserError, match=f"--report_to is '{name}'[,;] {words}"):
         TrainArguments(report_to=[name])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words", "kept"),
+    [
+        (["--save_steps", "1"], "the weights became nan at step 2", ["checkpoint-1"]),
+        (["--save_strategy", "no", "--max_steps", "2"], r"numbers \(NaN\) by step 2", []),
+        (["--save_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2"], "by step 2", []),
+    ],
+    ids=["saving", "at the end", "evaluating"],
+)
+def test_a_model_that_has_diverged_is_neither_saved_nor_measured(
+    flags, words, kept, genre_dataset, short_start, tmp_path, monkeypatch
+):
+    """The loss of a step says nothing of the weights that the step leaves."""
+    step = GenreTrainer.training_step
+
+    def diverge(self, model, *words):
+        loss = step(self, model, *words)
+        if self.state.global_step == 1:
+            model.classifier.dense.bias.data[0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(GenreTrainer, "training_step", diverge)
+    output = tmp_path / "run"
+    settings = ["--save_strategy", "steps", "--eval_strategy", "no"]
+    settings += ["--load_best_model_at_end", "false", "--max_steps", "4", *flags]
+    with pytest.raises(UserError, match=f"{words}; lower --learning_rate"):
+        run_training(short_start, genre_dataset, output, *settings)
+    assert [path.name for path in output.glob("checkpoint-*")] == kept
