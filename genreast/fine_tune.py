@@ -54,6 +54,7 @@ def fine_tune(args: TrainArguments) -> None:
     """Train as the settings say and save the model folder. All processes call this."""
     quiet_libraries()
     use_all_cores()
+    use_one_gpu(args)
     with output_folder(args), plain_faults(args):
         set_seed(args.seed)
         dataset, splits, train_clips, eval_clips = read_dataset(args)
@@ -131,6 +132,19 @@ def use_all_cores() -> None:
     """Share the host's cores among its processes: `accelerate launch` leaves each one thread."""
     if LAUNCHED_PRECISION in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
         torch.set_num_threads(max(1, share_of_cores()))
+
+
+def use_one_gpu(args: TrainArguments) -> None:
+    """Without a launcher one GPU of a host's: the Trainer would spread the batch over all of them
+    by DataParallel, which torch advises against and our losses are not made for."""
+    if args.n_gpu > 1:
+        config = "--config_file configs/accelerate/many_gpus.yaml"
+        command = f"python -m genreast.launch {config} --num_processes {args.n_gpu}"
+        print(
+            f"one of {args.n_gpu} GPUs is used; all of them: {command} {shlex.join(sys.argv)}",
+            file=sys.stderr,
+        )
+        args._n_gpu = 1
 
 
 def check_splits(splits: DatasetDict, dataset: str) -> None:

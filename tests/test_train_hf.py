@@ -220,6 +220,20 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
         torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
 
 
+def test_without_a_launcher_one_gpu_of_several_is_used(
+    short_start, genre_dataset, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["train_hf.py", "--dataset", "my songs"])
+    words = command(short_start, genre_dataset, tmp_path / "model", "--max_steps", "1")[2:]
+    args = parse(TrainArguments, argv=words)
+    args._n_gpu = 2
+    fine_tune(args)
+    assert (tmp_path / "model/train_metrics.json").is_file()
+    errors = capsys.readouterr().err
+    assert "one of 2 GPUs is used; all of them: python -m genreast.launch --config_file" in errors
+    assert "--num_processes 2 train_hf.py --dataset 'my songs'\n" in errors
+
+
 def refusal(capfd, *words: str) -> str:
     with pytest.raises(UserError) as caught:
         fine_tune(parse(TrainArguments, argv=[*words, *FAST]))
