@@ -17,6 +17,7 @@ from genreast.recipe import TrainArguments
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
 MODEL_FILES = ("config.json", "model.safetensors", "training_config.yaml")
 SETTINGS_FILE = "resume_settings.json"
+LAST_FILE = "trainer_state.json"  # that the Trainer writes of a checkpoint
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer")
 WORKER_GONE = ("killed by signal", "exited unexpectedly", "No space left")
@@ -65,21 +66,29 @@ def refuse_model(folder: Path) -> None:
 
 
 def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) -> str | None:
-    """The checkpoint asked for; `last` is the newest whole one, None if there is none yet.
+    """The checkpoint asked for; `last` is the newest whole one, None if none was ever finished.
 
-    Raises UserError when it is cut short, of another model than that of `config`, or trained on
-    what is now held out. `data` are the fingerprints of the dataset, as it lies and as trained on.
+    Raises UserError when it is cut short, holds weights alone, is of another model than that of
+    `config`, or was trained on what is now held out. `data` are the fingerprints of the dataset,
+    as it lies and as trained on.
     """
     wanted = args.resume_from_checkpoint
     if wanted is None:
         return None
-    checkpoint = newest_whole(args) if wanted.lower() in ("last", "true") else Path(wanted)
+    last = wanted.lower() in ("last", "true")
+    checkpoint = newest_whole(args) if last else Path(wanted)
     if checkpoint is None:
         return None
-    if not is_whole(checkpoint):
+    if holds_weights_alone(checkpoint):
         raise UserError(
-            f"checkpoint '{wanted}' is missing or cut short; use --resume_from_checkpoint last"
+            f"checkpoint '{checkpoint}' holds no optimizer state (--save_only_model); start anew "
+            f"from it with --model_name_or_path {checkpoint} and another --output_dir"
         )
+    if not is_whole(checkpoint):
+        remedy = "use --resume_from_checkpoint last"
+        if last:
+            remedy = "no other is whole: start anew in another --output_dir"
+        raise UserError(f"checkpoint '{checkpoint}' is missing or cut short; {remedy}")
     check_same_model(checkpoint, config)
     check_same_settings(checkpoint, args, data)
     tell_of_lost_best(checkpoint, args)
@@ -88,7 +97,7 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) ->
 
 def tell_of_lost_best(checkpoint: Path, args: TrainArguments) -> None:
     """Say so where the best checkpoint so far is gone: it can no longer be published."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    state = json.loads((checkpoint / LAST_FILE).read_text())
     best = state.get("best_model_checkpoint")
     gone = best and not Path(best).is_dir() and not (checkpoint.parent / Path(best).name).is_dir()
     if gone and args.load_best_model_at_end and args.process_index == 0:
@@ -101,13 +110,22 @@ def tell_of_lost_best(checkpoint: Path, args: TrainArguments) -> None:
 
 
 def newest_whole(args: TrainArguments) -> Path | None:
-    """The last checkpoint of the run that was written to its end; tells of those passed over."""
+    """The last checkpoint that a run can go on from; tells of those passed over.
+
+    Where there is none: the last that was finished, to say what is wrong with it, else None.
+    """
     found = checkpoints_in(Path(args.output_dir))
     whole = [path for path in found if is_whole(path)]
+    # A run killed in its first checkpoint has lost nothing by starting over; any other has.
+    finished = [path for path in found if (path / LAST_FILE).exists()]
+    chosen = (whole or finished or [None])[-1]
     for path in found:
-        if path not in whole and args.process_index == 0:
-            print(f"checkpoint '{path}' is cut short and passed over", file=sys.stderr)
-    return whole[-1] if whole else None
+        if path not in [*whole, chosen] and args.process_index == 0:
+            lack = "without optimizer state" if holds_weights_alone(path) else "cut short"
+            print(f"checkpoint '{path}' is {lack} and passed over", file=sys.stderr)
+    if found and chosen is None and args.process_index == 0:
+        print("no checkpoint was ever finished: training starts at its beginning", file=sys.stderr)
+    return chosen
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -123,17 +141,28 @@ def step_of(checkpoint: Path) -> int:
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and none of its files was cut short since."""
-    try:
-        for name in ("config.json", "trainer_state.json"):  # the Trainer writes the latter last
-            json.loads((checkpoint / name).read_text())
-        with safe_open(checkpoint / "model.safetensors", "pt"):
-            pass  # opening compares the header with the file's length
-    except (OSError, ValueError, SafetensorError):
+    if not holds_model(checkpoint):
         return False
     files = [path for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
     named = {path.stem for path in files}
     # torch's files are zips, whose directory is their end.
     return {"optimizer", "scheduler"} <= named and all(map(zipfile.is_zipfile, files))
+
+
+def holds_weights_alone(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written whole, but without the state that training goes on with."""
+    return holds_model(checkpoint) and not any(checkpoint.glob("optimizer*"))
+
+
+def holds_model(checkpoint: Path) -> bool:
+    """Whether the weights of a checkpoint, and what is said of them, are whole."""
+    try:
+        for name in ("config.json", LAST_FILE):
+            json.loads((checkpoint / name).read_text())
+        with safe_open(checkpoint / "model.safetensors", "pt"):
+            return True  # opening compares the header with the file's length
+    except (OSError, ValueError, SafetensorError):
+        return False
 
 
 def check_same_model(checkpoint: Path, config: ASTConfig) -> None:

@@ -231,3 +231,73 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
     os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
     message = resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
     assert "is missing or cut short" in message
+
+
+def unfinished(run: Path, target: Path) -> Path:
+    """A run's folder as it was before the run ended, with its checkpoints."""
+    shutil.copytree(run, target)
+    (target / "train_metrics.json").unlink()
+    return target
+
+
+def without_optimizer(checkpoint: Path) -> None:
+    """A checkpoint as --save_only_model leaves it."""
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (checkpoint / name).unlink()
+
+
+LAST = ["--resume_from_checkpoint", "last"]
+
+
+def test_checkpoints_of_weights_alone_are_no_place_to_go_on_from(
+    genre_dataset, short_start, tmp_path
+):
+    flags = ["--num_train_epochs", "2", "--save_only_model", "true"]
+    run_training(short_start, genre_dataset, tmp_path / "whole", *flags)
+    run = unfinished(tmp_path / "whole", tmp_path / "run")
+    before = sorted(run.rglob("*"))
+    newest = max(run.glob("checkpoint-*"), key=step_of)
+    for wanted in ("last", str(newest)):
+        with pytest.raises(UserError) as caught:
+            run_training(
+                short_start, genre_dataset, run, *flags, "--resume_from_checkpoint", wanted
+            )
+        said = str(caught.value)
+        assert f"'{newest}' holds no optimizer state (--save_only_model); start anew" in said
+    assert sorted(run.rglob("*")) == before
+    run_training(newest, genre_dataset, tmp_path / "anew", "--max_steps", "1")
+
+
+def test_a_newer_checkpoint_of_weights_alone_is_passed_over_aloud(
+    finished, genre_dataset, short_start, tmp_path, capsys
+):
+    run = unfinished(finished, tmp_path / "run")
+    newest = max(run.glob("checkpoint-*"), key=step_of)
+    without_optimizer(newest)
+    run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, *LAST)
+    told = capsys.readouterr().err
+    assert f"checkpoint '{newest}' is without optimizer state and passed over" in told
+
+
+def test_checkpoints_that_were_finished_once_are_not_written_over(
+    finished, genre_dataset, short_start, tmp_path
+):
+    run = unfinished(finished, tmp_path / "run")
+    for path in run.glob("checkpoint-*/optimizer.pt"):
+        os.truncate(path, path.stat().st_size // 2)
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UserError, match="is missing or cut short; no other is whole: start"):
+        run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, *LAST)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_run_killed_in_its_first_checkpoint_starts_at_its_beginning(
+    finished, genre_dataset, short_start, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished / "checkpoint-16", run / "checkpoint-4")
+    (run / "checkpoint-4/trainer_state.json").unlink()
+    run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, *LAST)
+    assert "no checkpoint was ever finished: training starts at its" in capsys.readouterr().err
+    expected, weights = (load_file(path / "model.safetensors") for path in (finished, run))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
