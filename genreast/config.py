@@ -237,6 +237,12 @@ def own_settings(settings: Any) -> dict[str, Any]:
     return values
 
 
+def all_settings(settings: Any) -> dict[str, Any]:
+    """The values of every field of a settings object, a library's own too."""
+    fields = [item.name for item in dataclasses.fields(settings) if item.init]
+    return {name: _plain(getattr(settings, name)) for name in fields}
+
+
 def _plain(value: Any) -> Any:
     """A setting as YAML can hold it: the Trainer turns names into enums, and dicts into objects."""
     if isinstance(value, dict):

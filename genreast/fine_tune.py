@@ -36,8 +36,8 @@ from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
+from genreast.resuming import ResumeSettings
 from genreast.run_folder import (
-    ResumeSettings,
     checkpoint_to_resume,
     checkpoints_in,
     is_whole,
@@ -67,7 +67,8 @@ def fine_tune(args: TrainArguments) -> None:
         clip_seconds = args.window_seconds or train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
-        callbacks = [ProgressTable(), ResumeSettings(about_dataset), *early_stopping(args)]
+        settings = ResumeSettings(about_dataset)
+        callbacks = [ProgressTable(), settings, *early_stopping(args)]
         trainer = make_trainer(model, args, train_clips, eval_clips, extractor, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -75,12 +76,13 @@ def fine_tune(args: TrainArguments) -> None:
             notes += [summary(trainer), *remarks(args.bf16, args.device)]
             print("\n".join(notes), file=sys.stderr)
         checkpoint = checkpoint_to_resume(args, model.config, about_dataset)
+        settings.go_on_from(checkpoint, args)
         result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
         metrics = best_metrics(trainer, args)
         weights = trainer.gathered_weights()
         if trainer.is_world_process_zero():
-            record = training_config(args, trainer, splits, about_dataset)
+            record = training_config(args, trainer, splits, about_dataset, settings.before)
             metrics = {**result.metrics, **metrics}
             save(trainer, Path(args.output_dir), record, metrics, history, weights)
             report(args, metrics, "test" if "test" in splits else "validation")

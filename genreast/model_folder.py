@@ -52,9 +52,16 @@ def save(
 
 
 def training_config(
-    args: TrainArguments, trainer: GenreTrainer, splits: DatasetDict, about_dataset: dict
+    args: TrainArguments,
+    trainer: GenreTrainer,
+    splits: DatasetDict,
+    about_dataset: dict,
+    before: dict[int, dict],
 ) -> dict:
-    """What made the model: settings, data, versions. Nothing in it names this machine or user."""
+    """What made the model: settings, data, versions. Nothing in it names this machine or user.
+
+    `before` are settings that were others up to a step, from which the run was resumed.
+    """
     names = trainer.genres
     songs = {
         split: {
@@ -66,6 +73,10 @@ def training_config(
     return {
         "command": shlex.join(portable(word) for word in sys.argv),
         "settings": {key: portable(value) for key, value in own_settings(args).items()},
+        "settings_before_step": {
+            step: {key: portable(value) for key, value in earlier.items()}
+            for step, earlier in before.items()
+        },
         "base_model": _base_model(args),
         "dataset": {
             "name": portable(args.dataset),

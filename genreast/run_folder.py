@@ -9,15 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import ASTConfig, TrainerCallback
+from transformers import ASTConfig
 
 from genreast.errors import DISK_FULL, UserError
 from genreast.recipe import TrainArguments
+from genreast.resuming import LAST_FILE, check_same_model, check_same_settings
 
-SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
 MODEL_FILES = ("config.json", "model.safetensors", "training_config.yaml")
-SETTINGS_FILE = "resume_settings.json"
-LAST_FILE = "trainer_state.json"  # that the Trainer writes of a checkpoint
 NO_SPACE = ("No space left", "PytorchStreamWriter failed", "unexpected pos")
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer")
 WORKER_GONE = ("killed by signal", "exited unexpectedly", "No space left")
@@ -163,111 +161,6 @@ def holds_model(checkpoint: Path) -> bool:
             return True  # opening compares the header with the file's length
     except (OSError, ValueError, SafetensorError):
         return False
-
-
-def check_same_model(checkpoint: Path, config: ASTConfig) -> None:
-    """Refuse a checkpoint of other genres or another shape than the model to be trained."""
-    saved = ASTConfig.from_pretrained(checkpoint)
-    for what, one, other in (
-        ("genres", saved.id2label.values(), config.id2label.values()),
-        *((key, [getattr(saved, key)], [getattr(config, key)]) for key in SHAPE),
-    ):
-        if list(one) != list(other):
-            raise UserError(
-                f"checkpoint '{checkpoint}' is of another model ({what}: {_listed(one)}; now: "
-                f"{_listed(other)}); resume with the dataset and model it was made with"
-            )
-
-
-def resume_settings(args: TrainArguments, data: dict) -> dict[str, str | int | float]:
-    """What decides whether a checkpoint can be gone on from, and what that means."""
-    return {"--optim": args.optim.value, **_held_out(data), **_deal(args, data), **_rates(args)}
-
-
-def _held_out(data: dict) -> dict[str, str]:
-    """The fingerprint of the splits, where training made the one for validation itself."""
-    held_out = data["fingerprint_as_trained"] != data["fingerprint"]
-    return {"held out": data["fingerprint_as_trained"] if held_out else ""}
-
-
-def _deal(args: TrainArguments, data: dict) -> dict[str, str | int | float]:
-    """What decides which clips an epoch has yet to hear."""
-    deal = {
-        "dataset": data["fingerprint"][:8],
-        "processes": args.world_size,
-        "--streaming": args.streaming,
-        "--seed": args.seed,
-        "--sampling_exponent": args.sampling_exponent,
-        "--count_by": args.count_by,
-        "--per_device_train_batch_size": args.per_device_train_batch_size,
-        "--gradient_accumulation_steps": args.gradient_accumulation_steps,
-    }
-    if args.streaming:
-        deal["--dataloader_num_workers"] = max(1, args.dataloader_num_workers)
-        deal["--shuffle_buffer"] = args.shuffle_buffer
-    return deal
-
-
-def _rates(args: TrainArguments) -> dict[str, float]:
-    """What the optimizer goes on with as it is given anew."""
-    names = ("learning_rate", "layer_decay", "weight_decay")
-    return {f"--{name}": getattr(args, name) for name in names}
-
-
-class ResumeSettings(TrainerCallback):
-    """Leaves in each checkpoint the settings that a resumed run is held to."""
-
-    def __init__(self, data: dict):
-        self.data = data
-
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (checkpoint / SETTINGS_FILE).write_text(json.dumps(resume_settings(args, self.data)))
-
-
-def check_same_settings(checkpoint: Path, args: TrainArguments, data: dict) -> None:
-    """Refuse another optimizer than a checkpoint's, and a validation split that it has learned;
-    say what another deal of the clips and other rates mean.
-    """
-    try:
-        saved = json.loads((checkpoint / SETTINGS_FILE).read_text())
-    except (OSError, ValueError):
-        return  # killed between the Trainer's last file and ours
-    now = resume_settings(args, data)
-    if saved["--optim"] != now["--optim"]:
-        raise UserError(
-            f"checkpoint '{checkpoint}' holds the state of --optim {saved['--optim']}, which "
-            f"{now['--optim']} cannot take; resume with --optim {saved['--optim']}"
-        )
-    changes = {
-        key: f"{key} {saved[key]}, now {now[key]}"
-        for key in now
-        if saved.get(key, now[key]) != now[key]
-    }
-    if "held out" in changes:
-        causes = [changes[key] for key in ("--seed", "dataset") if key in changes]
-        raise UserError(
-            f"checkpoint '{checkpoint}' was trained on clips that would now be held out to judge "
-            f"it ({'; '.join(causes) or 'another split'}); resume with the --seed and the dataset "
-            "it was made with"
-        )
-    deal, rates = (
-        "; ".join(changes[key] for key in part if key in changes)
-        for part in (_deal(args, data), _rates(args))
-    )
-    if deal and args.process_index == 0:
-        print(
-            f"'{checkpoint}' was made with other settings ({deal}): the epoch it is in "
-            "may hear some clips twice and others not, the epochs after it are whole",
-            file=sys.stderr,
-        )
-    if rates and args.process_index == 0:
-        print(f"'{checkpoint}' was made with {rates}: training goes on as now", file=sys.stderr)
-
-
-def _listed(values) -> str:
-    return ", ".join(map(str, values))
 
 
 @contextmanager

@@ -12,8 +12,8 @@ ROOMS = """
     songs tables tags genres splits cuts fingerprint clips preloaded song_table earlier audiofolder
     seals workers work_folder duplicates groups dataset_card clip_files assembly preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe_checks recipe
-    loading metrics attention last_layer optimizer training probe memory progress run_folder
-    model_folder fine_tune
+    loading metrics attention last_layer optimizer training probe memory progress resuming
+    run_folder model_folder fine_tune
     launch excerpts windows packed inference answers
     png summary timeline bootstrap calibration evaluation comparison figures report
     licenses staging privacy model_card score_check onnx_export hub_errors destination hub

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import run_training
 from datasets import Dataset
 from safetensors.torch import load_file
@@ -191,6 +192,30 @@ def test_other_clips_than_the_checkpoints_are_told_of(
     run_training(short_start, genre_dataset, tmp_path / "run", *words, *flags)
     told = capsys.readouterr().err
     assert re.search(rf"other settings \({flags[0]} \w+(\.0)?, now {flags[1]}\): the epoch", told)
+
+
+def test_a_changed_objective_is_told_of_and_recorded_with_the_step_of_the_change(
+    finished, genre_dataset, short_start, tmp_path, capsys
+):
+    first = ["--loss", "focal", "--max_steps", "20"]
+    then = ["--loss", "focal", "--max_steps", "24", "--warmup_steps", "0"]
+    checkpoint, told = finished / "checkpoint-16", []
+    for name, flags in (("first", first), ("then", then)):
+        words = ["--resume_from_checkpoint", str(checkpoint), "--report_to", "tensorboard"]
+        capsys.readouterr()
+        run_training(short_start, genre_dataset, tmp_path / name, *words, *flags)
+        told.append(capsys.readouterr().err)
+        checkpoint = tmp_path / "first/checkpoint-20"
+    for words in ("--loss cross_entropy, now focal", "--max_steps -1, now 20"):
+        assert words in told[0] and words not in told[1]
+    assert "--warmup_steps 0.1, now 0.0" in told[1] and "twice" not in told[0] + told[1]
+    record = yaml.safe_load((tmp_path / "then/training_config.yaml").read_text())
+    assert record["settings_before_step"] == {
+        16: {"loss": "cross_entropy", "max_steps": -1, "num_train_epochs": 4.0},
+        20: {"max_steps": 20, "warmup_steps": 0.1},
+    }
+    untouched = yaml.safe_load((finished / "training_config.yaml").read_text())
+    assert untouched["settings_before_step"] == {}
 
 
 def test_a_dataset_that_has_grown_is_told_of(
