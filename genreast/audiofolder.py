@@ -104,6 +104,10 @@ def check_columns(
             f"--audio_column {audio_column}, --label_column {label_column} and --song_column"
             f" {song_column} name one column twice; expected three columns"
         )
+    if names == ["audio"] and Path(dataset).is_dir():  # what `audiofolder` makes of a single class
+        raise UserError(
+            f"'{dataset}' tells no genres apart; expected one folder of sounds a genre, two or more"
+        )
     for name in (audio_column, label_column, song_column):
         if name not in names and name != "song_id":  # by default a dataset need not name songs
             raise UserError(
@@ -254,8 +258,10 @@ def _with_class_labels(splits: DatasetDict) -> DatasetDict:
     _check_labels(splits)
     if all(isinstance(split.features["label"], ClassLabel) for split in splits.values()):
         return splits
-    names = sorted({str(label) for split in splits.values() for label in split.unique("label")})
-    feature = ClassLabel(names=names)
+    found = {label for split in splits.values() for label in split.unique("label")}
+    numbers = all(isinstance(label, int | float) for label in found)
+    found = sorted(found, key=None if numbers else str)
+    feature = ClassLabel(names=list(dict.fromkeys(map(str, found))))
 
     def encode(split: Dataset) -> Dataset:
         ids = [feature.str2int(str(label)) for label in split["label"]]

@@ -127,18 +127,24 @@ def parse(
         allow_abbrev=False,
         formatter_class=lambda prog: HelpFormatter(prog, max_help_position=34, width=100),
     )
-    if argv and argv[0].endswith((".yaml", ".yml")):
+    if argv and _is_config(argv[0]):
         _apply_config(parser, settings, Path(argv.pop(0)))
     _let_flags_win(parser, settings, argv)
     namespace, unknown = parser.parse_known_intermixed_args(_spell_out_booleans(settings, argv))
     if unknown:
         name = unknown[0].split("=")[0]
+        if _is_config(name):
+            raise UserError(f"a config comes first: {Path(sys.argv[0]).name} {name} …; see --help")
         kind = "flag" if name.startswith("-") else "argument"
         raise UserError(_unknown(name, _flags(settings), kind) + "; see --help")
     try:
         return settings(**vars(namespace))
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
+
+
+def _is_config(word: str) -> bool:
+    return word.endswith((".yaml", ".yml"))
 
 
 def _let_flags_win(parser: SettingsParser, settings: type, argv: list[str]) -> None:

@@ -64,6 +64,7 @@ def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
         (["--raw=songs"], "unknown flag '--raw'; did you mean RAW_DIR, without a flag?"),
         (["songs", "--clipseconds", "5"], "did you mean --clip_seconds?"),
         (["songs", "more"], "unknown argument 'more'"),
+        (["songs", "--seed", "1", "configs/mine.yaml"], " configs/mine.yaml …; see --help"),
         (["songs", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere.yaml"], "'nowhere.yaml' cannot be read"),
         ([], "RAW_DIR is missing"),

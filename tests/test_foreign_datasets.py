@@ -101,6 +101,21 @@ def test_labels_are_the_same_in_every_split():
     assert encoded["train"]["label"][:] == [1, 2, 1] and encoded["test"]["label"][:] == [2, 0]
 
 
+@pytest.mark.parametrize("kind", [int, float])
+def test_numbers_for_labels_stand_in_their_order(kind):
+    from genreast.audiofolder import _with_class_labels
+
+    splits = DatasetDict(train=Dataset.from_dict({"label": list(map(kind, range(11, -1, -1)))}))
+    encoded = _with_class_labels(splits)
+    assert label_names(encoded) == [str(kind(label)) for label in range(12)]
+    assert encoded["train"]["label"][:] == list(range(11, -1, -1))
+
+
+def test_a_folder_of_one_genre_is_told_what_is_missing(tree):
+    with pytest.raises(UserError, match="tells no genres apart; expected one folder of sounds a"):
+        load_splits(tree("jazz/a.wav", "jazz/b.wav"))
+
+
 @pytest.mark.parametrize(
     ("labels", "feature", "words"),
     [
