@@ -62,6 +62,8 @@ REFUSED = {  # options of the Trainer that do harm or fail here, and why
     "batch_eval_metrics": "songs are judged over all of their clips",
     "include_for_metrics": "the metrics need the logits alone",
     "use_liger_kernel": "it has no kernels for this model",
+    "enable_jit_checkpoint": "a run that it stops ends as a finished one; save with --save_strategy"
+    " steps --save_steps N, stop the run, go on with --resume_from_checkpoint last",
     "deepspeed": "shard with configs/accelerate/fsdp.yaml",
     "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
 }
@@ -120,6 +122,11 @@ def _check_run(args: TrainingArguments, faults: Faults) -> None:
             not getattr(args, name) or _text(args, needed) != "no",
             f"--{name} is {getattr(args, name)} with --{needed} no; set that to epoch or steps",
         )
+    faults.unless(
+        args.from_scratch is None or args.freeze == "none",
+        f"--freeze is {args.freeze} with --from_scratch {args.from_scratch}; a head learns nothing "
+        "from a body of random weights: leave one out",
+    )
     faults.unless(
         not (args.average_checkpoints and args.save_only_model),
         "--save_only_model is true; --average_checkpoints needs whole checkpoints: leave it false",

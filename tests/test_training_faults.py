@@ -159,6 +159,8 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
         ({"dataloader_prefetch_factor": 4}, "it takes --dataloader_num_workers above 0"),
         ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
         ({"eval_do_concat_batches": False}, "leave it true"),
+        ({"enable_jit_checkpoint": True}, "save with --save_strategy steps --save_steps N, stop"),
+        ({"from_scratch": "tiny", "freeze": "body"}, "learns nothing from a body of random weig"),
         ({"from_scratch": "huge"}, "expected one of tiny, small, base"),
         ({"data_seed": 0}, "--seed decides"),
         ({"do_train": False}, "evaluate_model.py"),
