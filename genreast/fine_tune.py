@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -128,6 +129,9 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    # Of a batch of one clip the special tokens' gradients, [1, 1, width], have other strides than
+    # their place among several processes' gradients: in sides of one alone, where none is taken.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
 
 
 def use_all_cores() -> None:

@@ -140,7 +140,7 @@ class ProbeTrainer(GenreTrainer):
         self.features.eval()
         heard: list[tuple[int, torch.Tensor]] = []
         longest = 0
-        hide = not self.is_world_process_zero()
+        hide = self.args.disable_tqdm or not self.is_world_process_zero()
         for batch in tqdm(loader, desc="listening", file=sys.stderr, disable=hide):
             longest = max(longest, int(batch["lengths"].max()))
             features = self.features(

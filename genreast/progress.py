@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 
 import torch
 from tqdm.auto import tqdm
@@ -66,18 +67,20 @@ def _tokens(model) -> int:
 
 class ProgressTable(TrainerCallback):
     """The number of steps, a bar with loss and rate, and a line of metrics after each epoch, all
-    to stderr.
+    to stderr. The loss of such a line is the mean over the steps since the line above.
     """
 
     def __init__(self):
         self.bar: tqdm | None = None
         self.rows: list[dict] = []
-        self._loss: float | None = None
+        self._losses: list[float] = []  # of each step since the last row, as far as logged
+        self._logged = 0  # the last step among them
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
             epochs = "" if args.max_steps > 0 else f", {args.num_train_epochs:g} epochs"
+            self._logged = state.global_step
             self._write(f"steps       {state.max_steps}, {batch} clips each{epochs}")
             self.bar = tqdm(
                 total=state.max_steps,
@@ -86,21 +89,36 @@ class ProgressTable(TrainerCallback):
                 file=sys.stderr,
                 dynamic_ncols=True,
                 mininterval=0.5,
+                disable=args.disable_tqdm,
             )
 
     def on_step_end(self, args, state, control, **kwargs):
+        self._log_what_is_judged(args, control)
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self._log_what_is_judged(args, control)
+
+    @staticmethod
+    def _log_what_is_judged(args, control) -> None:
+        """Have the loss logged before an evaluation, by all processes: it is gathered from them."""
+        if args.logging_strategy != "no":
+            control.should_log |= control.should_evaluate
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.bar is not None and logs and "loss" in logs:
-            self._loss = logs["loss"]
-            self.bar.set_postfix(loss=f"{self._loss:.3f}", lr=f"{logs['learning_rate']:.1e}")
+            loss = logs["loss"]
+            self._losses += [loss] * (state.global_step - self._logged)
+            self._logged = state.global_step
+            self.bar.set_postfix(loss=f"{loss:.3f}", lr=f"{logs['learning_rate']:.1e}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if not state.is_world_process_zero or self.bar is None:
             return  # the best checkpoint measured again, after training
-        row = {**metrics, "epoch": state.epoch, "loss": self._loss}
+        loss = mean(self._losses) if self._losses else None
+        self._losses.clear()
+        row = {**metrics, "epoch": state.epoch, "loss": loss}
         if not self.rows:
             self._write("  ".join(f"{title:>10}" for title, _ in EPOCH_COLUMNS.values()))
         self.rows.append(row)

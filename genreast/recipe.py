@@ -136,6 +136,7 @@ class TrainArguments(TrainingArguments):
     logging_nan_inf_filter: bool = _training(
         False, "hide NaN losses from the log; ours stops at one"
     )
+    disable_tqdm: bool = _training(False, "show no bar; the table of epochs stays")
     report_to: list[str] | None = _training(  # noqa: RUF009
         ["tensorboard"], "loggers: tensorboard, trackio, wandb, none"
     )

@@ -87,6 +87,23 @@ def test_the_steps_told_are_those_run(short_start, genre_dataset, tmp_path, caps
     assert (int(told[1]), told[2]) == (last, words)
 
 
+def test_an_epochs_loss_is_its_own_however_often_it_is_logged(
+    short_start, genre_dataset, tmp_path, capsys
+):
+    """Four steps an epoch; and without a bar the table is there all the same."""
+    tables = []
+    for often in ("1", "3", "1000"):
+        flags = [*TWO_EPOCHS, "--logging_steps", often, "--disable_tqdm", "true"]
+        run_training(short_start, genre_dataset, tmp_path / often, *flags)
+        told = capsys.readouterr().err
+        assert "step/s" not in told and "0%" not in told
+        tables.append(re.findall(r"^ +([12]) +(\d\.\d{3}) ", told, re.MULTILINE))
+    assert [epoch for epoch, _ in tables[0]] == ["1", "2"] and len(set(tables[0])) == 2
+    for table in tables[1:]:
+        for (_, loss), (_, expected) in zip(table, tables[0], strict=True):
+            assert float(loss) == pytest.approx(float(expected), abs=0.0011)
+
+
 def test_bfloat16_on_a_cpu_attends_by_plain_products_and_no_file_says_so(
     short_start, genre_dataset, tmp_path, monkeypatch, capsys
 ):
