@@ -29,7 +29,7 @@ def main() -> int:
     folder = Path(args.output_dir)
     evaluation.check_folder(folder, {"split": args.split})
     columns = (args.audio_column, args.label_column, args.song_column)
-    dataset = load_splits(args.dataset, *columns)
+    dataset = load_splits(args.dataset, *columns, args.dataset_config)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
     resume_collection()
     keep_freed_memory()

@@ -138,6 +138,9 @@ class EvaluateArguments:
     model: str | None = positional("model folder or Hub id")
     dataset: str = option("data/processed", "dataset folder, or Hub dataset id")
     split: str = option("test", "split to measure: train, validation or test")
+    dataset_config: str | None = option(
+        None, "which configuration, of a dataset that comes in several", group="data"
+    )
     audio_column: str = option("audio", "column that holds the sound", group="data")
     label_column: str = option("label", "column that holds the genre", group="data")
     song_column: str = option(

@@ -24,6 +24,7 @@ from datasets import (
     DatasetDict,
     Features,
     Value,
+    get_dataset_config_names,
     load_dataset,
 )
 from datasets.exceptions import DatasetGenerationError
@@ -34,6 +35,7 @@ from genreast.splits import SPLITS
 METADATA_FILE = "metadata.parquet"
 SONGS_FILE = "songs.csv"
 PREPARATION_FILE = "preparation.json"
+NO_CONFIG = ("Config name is missing", "BuilderConfig")  # as `datasets` begins to say it
 COLUMNS = ("audio", "label", "song_id")  # as we call them
 
 
@@ -54,18 +56,20 @@ def load_splits(
     audio_column: str = COLUMNS[0],
     label_column: str = COLUMNS[1],
     song_column: str = COLUMNS[2],
+    config: str | None = None,
 ) -> DatasetDict:
     """The splits of a dataset folder or Hub dataset.
 
     Columns: `audio` (not decoded: a dict with `path`, absolute, or `bytes`), `label` (ClassLabel),
     `song_id`, `group`, `start`. A dataset that names no songs counts each clip as its own song.
-    The arguments are what another's dataset calls its columns.
+    The arguments are what another's dataset calls its columns, and which of its configurations is
+    meant.
 
-    Raises UserError when `dataset` is neither, or has no labels.
+    Raises UserError when `dataset` is neither, has no labels, or several configurations.
     """
     folder = Path(dataset)
     columns = (audio_column, label_column, song_column)
-    if is_prepared(folder):
+    if config is None and is_prepared(folder):
         splits = DatasetDict(
             {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
         )
@@ -73,7 +77,7 @@ def load_splits(
             _check_labels(splits)
             return splits
         return conform(splits, dataset, *columns)
-    return conform(_load_any(folder, dataset), dataset, *columns)
+    return conform(_load_any(folder, dataset, config), dataset, *columns)
 
 
 def conform(
@@ -125,6 +129,11 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
             raise FileNotFoundError("no such folder")
         yield
     except (OSError, ValueError, DatasetGenerationError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(NO_CONFIG):
+            names = ", ".join(get_dataset_config_names(str(dataset)))
+            raise UserError(
+                f"'{dataset}' comes in configurations: choose one with --dataset_config: {names}"
+            ) from error
         what = "is not a dataset" if folder.exists() else "is neither a folder nor a Hub dataset"
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -200,8 +209,12 @@ def is_prepared(folder: Path) -> bool:
 def is_foreign(dataset: str) -> bool:
     """Whether a dataset is a folder of sounds here that was not prepared here."""
     folder = Path(dataset)
-    shards = any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet"))
-    return folder.is_dir() and not shards and not is_prepared(folder)
+    return folder.is_dir() and not is_prepared(folder) and not _has_shards(folder)
+
+
+def _has_shards(folder: Path) -> bool:
+    """Whether a folder, or one in it, holds Parquet files beside an audiofolder's own."""
+    return any(path.name != METADATA_FILE for path in folder.rglob("*.parquet"))
 
 
 def _read_split(folder: Path) -> Dataset:
@@ -222,12 +235,11 @@ def _read_split(folder: Path) -> Dataset:
     return Dataset(pa.table(columns, schema=features.arrow_schema))
 
 
-def _load_any(folder: Path, dataset: str | Path) -> DatasetDict:
+def _load_any(folder: Path, dataset: str | Path, config: str | None) -> DatasetDict:
     """A foreign folder or Hub dataset through `datasets` itself."""
     with dataset_faults(dataset):
-        shards = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
-        if shards or not folder.is_dir():
-            return load_dataset(str(dataset))
+        if config or not folder.is_dir() or _has_shards(folder):
+            return load_dataset(str(dataset), config)
         return load_dataset("audiofolder", data_dir=str(folder))
 
 

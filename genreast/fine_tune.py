@@ -93,13 +93,13 @@ def read_dataset(
     args: TrainArguments,
 ) -> tuple[DatasetDict, DatasetDict, ClipDataset | StreamedClips, ClipDataset]:
     """The dataset, its splits with one for validation among them, and the clips of the two used."""
-    columns = (args.audio_column, args.label_column, args.song_column)
+    which = (args.audio_column, args.label_column, args.song_column, args.dataset_config)
     if not args.streaming:
-        dataset = load_splits(args.dataset, *columns)
+        dataset = load_splits(args.dataset, *which)
         splits = with_validation(dataset, args.seed)
         check_splits(splits, args.dataset)
         return dataset, splits, *(ClipDataset(splits[name]) for name in ("train", "validation"))
-    dataset, groups = read_shards(args.dataset, *columns)
+    dataset, groups = read_shards(args.dataset, *which)
     if "validation" not in dataset:
         raise UserError(
             f"'{args.dataset}' has no split named 'validation', which --streaming needs: make one "
@@ -325,7 +325,8 @@ def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:
         f"song accuracy {metrics['eval_song_accuracy']:.3f}, "
         f"clip accuracy {metrics['eval_clip_accuracy']:.3f}"
     )
-    names = {"audio_column": "audio", "label_column": "label", "song_column": "song_id"}
+    names = {"dataset_config": None, "audio_column": "audio", "label_column": "label"}
+    names["song_column"] = "song_id"
     theirs = {key: getattr(args, key) for key in names}
     words = ["python", "evaluate_model.py", args.output_dir, "--dataset", args.dataset]
     words += ["--split", split]

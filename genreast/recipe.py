@@ -69,6 +69,9 @@ class TrainArguments(TrainingArguments):
     freeze: str = _model("none", "what stays as it is: none, or body (train the head alone)")
 
     dataset: str = _data("data/processed", "dataset folder, or Hub dataset id")
+    dataset_config: str | None = _data(
+        None, "which configuration, of a dataset that comes in several"
+    )
     audio_column: str = _data("audio", "column that holds the sound")
     label_column: str = _data("label", "column that holds the genre")
     song_column: str = _data("song_id", "column that names the song; absent: each row is a song")

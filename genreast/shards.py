@@ -78,14 +78,18 @@ def open_shard(shard: str) -> Iterator[BinaryIO]:
 
 
 def read_shards(
-    dataset: str, audio_column: str, label_column: str, song_column: str
+    dataset: str,
+    audio_column: str,
+    label_column: str,
+    song_column: str,
+    config: str | None = None,
 ) -> tuple[DatasetDict, dict[str, RowGroups]]:
     """The splits of a dataset in Parquet shards without their sound, and where that lies.
 
     Columns as `load_splits` gives them, less `audio`. Raises UserError when `dataset` is not in
     Parquet shards, or lacks a column.
     """
-    files, features = _shard_files(dataset)
+    files, features = _shard_files(dataset, config)
     splits, groups = {}, {}
     for split, shards in files.items():
         with open_shard(shards[0]) as file:
@@ -116,10 +120,11 @@ def with_sound(split: Dataset, groups: RowGroups) -> Dataset:
     return concatenate_datasets([sound.cast_column("audio", Audio(decode=False)), split], axis=1)
 
 
-def _shard_files(dataset: str) -> tuple[dict[str, list[str]], Features | None]:
+def _shard_files(dataset: str, config: str | None) -> tuple[dict[str, list[str]], Features | None]:
     """The shards of each split, and what the dataset's card says of their columns."""
     with dataset_faults(dataset):
-        builder = None if is_prepared(Path(dataset)) else load_dataset_builder(str(dataset))
+        files = config is None and is_prepared(Path(dataset))
+        builder = None if files else load_dataset_builder(str(dataset), config)
     if builder is None or builder.name != "parquet":
         raise UserError(
             f"'{dataset}' is not in Parquet shards, which --streaming reads; make them with: "

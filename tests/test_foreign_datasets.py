@@ -14,10 +14,17 @@ from conftest import run_training
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 from song_library import make_library, prepare
 
-from genreast.audiofolder import METADATA_FILE, fingerprint, label_names, load_splits
+from genreast.audiofolder import (
+    METADATA_FILE,
+    fingerprint,
+    is_foreign,
+    label_names,
+    load_splits,
+)
 from genreast.errors import UserError
 from genreast.fine_tune import check_splits
 from genreast.held_out import with_validation
+from genreast.shards import read_shards
 
 COLUMNS = ("sound", "genre", "track")
 FLAGS = [
@@ -145,6 +152,28 @@ def test_files_of_one_name_are_not_one_song(tmp_path):
     sounds(["blues", "blues", "rock", "rock"]).to_parquet(tmp_path / "train-0.parquet")
     songs = load_splits(tmp_path)["train"]["song_id"]
     assert songs[:] == ["00.wav row 0", "01.wav row 1", "00.wav row 2", "01.wav row 3"]
+
+
+def test_shards_may_lie_in_a_folder_for_each_split(tmp_path):
+    for split, labels in {"train": ["blues", "rock"], "test": ["rock"]}.items():
+        sounds(labels).to_parquet(tmp_path / split / "0000.parquet")
+    splits = load_splits(tmp_path)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 2, "test": 1}
+    assert not is_foreign(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_splits, read_shards], ids=["whole", "streamed"])
+def test_one_of_several_configurations_is_chosen_by_name(load, tmp_path):
+    for config, labels in {"few": ["blues"], "many": ["blues", "rock", "rock"]}.items():
+        sounds(labels).to_parquet(tmp_path / config / "clips.parquet")
+    cards = ["- config_name: few\n  data_files: few/*", "- config_name: many\n  data_files: many/*"]
+    (tmp_path / "README.md").write_text("---\nconfigs:\n" + "\n".join(cards) + "\n---\n")
+    for config in (None, "all"):
+        with pytest.raises(UserError, match="choose one with --dataset_config: few, many"):
+            load(str(tmp_path), "audio", "label", "song_id", config)
+    found = load(str(tmp_path), "audio", "label", "song_id", "many")
+    splits = found[0] if isinstance(found, tuple) else found
+    assert len(splits["train"]) == 3
 
 
 def test_a_song_of_two_genres_is_two_songs_of_one_group(tmp_path, capsys):
