@@ -39,6 +39,7 @@ from genreast.progress import ProgressTable, summary
 from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
 from genreast.resuming import ResumeSettings
 from genreast.run_folder import (
+    check_shared,
     checkpoint_to_resume,
     checkpoints_in,
     is_whole,
@@ -57,6 +58,7 @@ def fine_tune(args: TrainArguments) -> None:
     use_all_cores()
     use_one_gpu(args)
     with output_folder(args), plain_faults(args):
+        check_shared(args)
         set_seed(args.seed)
         dataset, splits, train_clips, eval_clips = read_dataset(args)
         about_dataset = {

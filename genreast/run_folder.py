@@ -6,8 +6,10 @@ import sys
 import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError, safe_open
 from transformers import ASTConfig
 
@@ -49,6 +51,25 @@ def output_folder(args: TrainArguments):
             (folder / ".lock").unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()  # nothing came of the run
+
+
+def check_shared(args: TrainArguments) -> None:
+    """Raise UserError, in every process alike, where not all of them see one output folder: each
+    reads the checkpoints that the first one writes.
+    """
+    if args.world_size == 1:
+        return
+    mark = Path(args.output_dir) / f".shared-{uuid4().hex}"
+    if args.process_index == 0:
+        mark.touch()
+    [name] = broadcast_object_list([mark.name])
+    seen = gather_object([mark.with_name(name).exists()])  # which all of them wait for
+    mark.unlink(missing_ok=True)
+    if not all(seen):
+        raise UserError(
+            f"--output_dir '{args.output_dir}' must be one folder that all hosts share: "
+            f"{seen.count(False)} of {len(seen)} processes do not see what the first one writes"
+        )
 
 
 def refuse_model(folder: Path) -> None:

@@ -1,18 +1,23 @@
 """What goes wrong in training, made to happen: one message with the remedy, nothing lost."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from accelerate import PartialState
 from conftest import ROOT, run_training
 from datasets import Dataset
 from torch.utils.data import get_worker_info
@@ -23,6 +28,7 @@ from genreast.errors import UserError, run
 from genreast.metrics import score
 from genreast.recipe import TrainArguments
 from genreast.recipe_checks import SCORES
+from genreast.run_folder import check_shared
 from genreast.training import GenreTrainer
 
 OUT_OF_MEMORY = """
@@ -134,6 +140,36 @@ def test_a_genre_missing_from_train_is_told_once_by_two_processes(
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.count("error: no clip of jazz in the train split") == 1
+
+
+def a_host(rank: int, port: int, folder: Path) -> str:
+    """One of two hosts' only processes looks at its output folder; returns what it is told."""
+    place = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", **{key: str(value) for key, value in place.items()}}
+    PartialState._reset_state()
+    state = PartialState(cpu=True)
+    args = {"world_size": state.num_processes, "process_index": state.process_index}
+    try:
+        check_shared(SimpleNamespace(output_dir=str(folder), **args))
+    except UserError as error:
+        return str(error)
+    finally:
+        state.destroy_process_group()
+    return ""
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_hosts_that_do_not_share_the_output_folder_are_told_and_end_together(shared, tmp_path):
+    folders = [tmp_path / "here", tmp_path / ("here" if shared else "there")]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as hosts:
+        found = list(hosts.map(a_host, range(2), [port] * 2, folders, timeout=60))
+    words = "must be one folder that all hosts share: 1 of 2 processes do not see"
+    assert [words in told for told in found] == [not shared] * 2, found
+    assert not any(path for folder in folders for path in folder.iterdir())
 
 
 def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
