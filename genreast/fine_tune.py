@@ -131,8 +131,8 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    # Of a batch of one clip the special tokens' gradients, [1, 1, width], have other strides than
-    # their place among several processes' gradients: in sides of one alone, where none is taken.
+    # Several processes warn of a batch of one clip: the special tokens' gradients, [1, 1, width],
+    # are slices whose strides differ along sides of length one alone, which costs nothing.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
 
 
@@ -327,8 +327,12 @@ def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:
         f"song accuracy {metrics['eval_song_accuracy']:.3f}, "
         f"clip accuracy {metrics['eval_clip_accuracy']:.3f}"
     )
-    names = {"dataset_config": None, "audio_column": "audio", "label_column": "label"}
-    names["song_column"] = "song_id"
+    names = {
+        "dataset_config": None,
+        "audio_column": "audio",
+        "label_column": "label",
+        "song_column": "song_id",
+    }
     theirs = {key: getattr(args, key) for key in names}
     words = ["python", "evaluate_model.py", args.output_dir, "--dataset", args.dataset]
     words += ["--split", split]
