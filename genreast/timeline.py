@@ -14,6 +14,8 @@ from genreast.audio import FRAME_LENGTH, FRAME_SHIFT, stream_audio
 from genreast.features import log_mel
 from genreast.inference import SongPrediction
 
+OTHERS = "others"  # what the genres that are not shown are summed as
+
 
 def save(prediction: SongPrediction, path: str) -> None:
     """Draw the timeline of a predicted song file into a PNG."""
@@ -29,6 +31,7 @@ def draw(
     """Genre probabilities over a song's time above its log-mel picture (mel, columns).
 
     Shows the genres that reach the highest probability anywhere; the rest are summed as `others`.
+    Each area is labelled with its genre.
     """
     windows = np.exp(prediction.log_probabilities)
     order = np.argsort(-windows.max(0), kind="stable")
@@ -38,15 +41,15 @@ def draw(
     names = [prediction.labels[index] for index in shown]
     if len(shown) < len(order):
         layers.append(1 - np.sum(layers, axis=0))
-        names.append("others")
+        names.append(OTHERS)
     edges = _edges(prediction)
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     colours = [*matplotlib.colormaps["tab10"].colors[: len(shown)], "0.8"]
     stacked = np.vstack([np.zeros(len(windows)), np.cumsum(layers, axis=0)])
     areas = [
-        above.stairs(top, edges, baseline=bottom, fill=True, color=colour)
-        for bottom, top, colour in zip(stacked, stacked[1:], colours, strict=False)
+        above.stairs(top, edges, baseline=bottom, fill=True, color=colour, label=name)
+        for bottom, top, colour, name in zip(stacked, stacked[1:], colours, names, strict=False)
     ]
     above.set(ylim=(0, 1), ylabel="probability", title=title)
     above.legend(areas, names, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

@@ -15,17 +15,20 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import space_browser
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
-from genreast import hub_space
+from genreast import hub_space, timeline
 from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import publish
-from genreast.inference import GenreClassifier
+from genreast.inference import GenreClassifier, SongPrediction
 from genreast.privacy import scan
 from genreast.publishing import pack
 from genreast.staging import files_in
@@ -138,6 +141,43 @@ def test_a_page_without_a_model_says_so(tmp_path):
 def test_a_genre_s_name_is_text_on_the_page():
     shown = page_module().bars([("<b>rock & roll", 0.5)], {})
     assert "&lt;b&gt;rock &amp; roll" in shown and "<b>" not in shown
+
+
+@needs_gradio
+@pytest.mark.parametrize("count", [3, 7, 12])
+def test_every_area_of_the_timeline_has_its_bar_in_its_colour(count):
+    probabilities = np.random.default_rng(count).dirichlet(np.ones(count), 5)
+    names = [f"_{index} at $5" for index in range(count)]  # no hidden label and no formula
+    figure, bars = shown(names, probabilities)
+    colours = {}
+    for area in figure.axes[0].patches:
+        top, _, bottom = area.get_data()
+        alike = np.isclose(probabilities.T, top - bottom).all(1)
+        name = names[alike.argmax()] if alike.any() else "others"
+        colours[name] = to_hex(area.get_facecolor())
+    assert len(colours) == min(count, 7) == len(set(colours.values()))
+    assert bars == dict.fromkeys(bars, colours.get("others")) | colours
+
+
+@needs_gradio
+def test_the_most_probable_genre_has_a_bar_though_the_timeline_sums_it_with_others():
+    others = 0.05 + 0.6 * np.eye(7)  # each highest for a while
+    probabilities = np.insert(others, 0, 0.3, axis=1)
+    names = [f"genre {index}" for index in range(8)]
+    _, bars = shown(names, probabilities / probabilities.sum(1, keepdims=True))
+    assert next(iter(bars)) == "genre 0" and bars["genre 0"] == bars["others"]
+
+
+def shown(names: list[str], probabilities: np.ndarray) -> tuple[Figure, dict[str, str]]:
+    """The timeline of a song on the page, and the colour of each genre's bar, from the top."""
+    app, starts = page_module(), [10.0 * window for window in range(len(probabilities))]
+    prediction = SongPrediction("song", names, 10.0 * len(starts), 10.0, starts)
+    prediction.log_probabilities = np.log(probabilities)
+    figure = timeline.draw(prediction, np.zeros((128, 300)), app.GENRES_SHOWN)
+    colours = app.colours(figure)
+    page = app.bars(app.rows(prediction, colours), colours)
+    names, colours = (re.findall(each, page) for each in ('name">(.*?)<', "background: (#\\w+)"))
+    return figure, dict(zip(names, colours, strict=True))
 
 
 @needs_gradio

@@ -79,7 +79,8 @@ def page(classifier: GenreClassifier) -> gr.Blocks:
             raise gr.Error(f"no answer: {prediction.problem}", title="This sound", duration=None)
         figure = draw(prediction, song)
         picture = Image.open(io.BytesIO(png.to_bytes(figure)))
-        return bars(prediction.genres(GENRES_SHOWN), colours(figure)), picture
+        colour = colours(figure)
+        return bars(rows(prediction, colour), colour), picture
 
     options = {"title": "Genres of a song", "fill_width": True, "analytics_enabled": False}
     with gr.Blocks(**options) as blocks:
@@ -103,15 +104,28 @@ def page(classifier: GenreClassifier) -> gr.Blocks:
     return blocks
 
 
+def rows(prediction: SongPrediction, colour: dict[str, str]) -> list[tuple[str, float]]:
+    """The most probable genres and all that the timeline shows, so that the bars are its legend."""
+    genres = [
+        (name, value)
+        for rank, (name, value) in enumerate(prediction.genres())
+        if rank < GENRES_SHOWN or name in colour
+    ]
+    if timeline.OTHERS in colour:
+        genres.append((timeline.OTHERS, 1 - sum(value for _, value in genres)))
+    return genres
+
+
 def bars(genres: list[tuple[str, float]], colour: dict[str, str]) -> str:
-    """Genres and probabilities as HTML, each in its colour on the timeline."""
-    rows = [
+    """Genres and probabilities as HTML, each in its colour on the timeline or in its others'."""
+    others = colour.get(timeline.OTHERS)
+    lines = [
         f'<div class="genre"><span class="name">{html.escape(name)}</span><span class="track">'
-        f'<div class="bar" style="width: {value:.1%}; background: {colour.get(name, "#ccc")}">'
+        f'<div class="bar" style="width: {value:.1%}; background: {colour.get(name, others)}">'
         f'</div></span><span class="percent">{value:.0%}</span></div>'
         for name, value in genres
     ]
-    return "".join(rows)
+    return "".join(lines)
 
 
 def draw(prediction: SongPrediction, song: str) -> Figure:
@@ -123,7 +137,7 @@ def draw(prediction: SongPrediction, song: str) -> Figure:
 
 
 def colours(figure: Figure) -> dict[str, str]:
-    """The colour of each genre in a timeline."""
+    """The colour of each genre that a timeline shows."""
     return {layer.get_label(): to_hex(layer.get_facecolor()) for layer in figure.axes[0].patches}
 
 
