@@ -31,7 +31,7 @@ def draw(
     """Genre probabilities over a song's time above its log-mel picture (mel, columns).
 
     Shows the genres that reach the highest probability anywhere; the rest are summed as `others`.
-    Each area is labelled with its genre.
+    What no window heard is left blank. Each area is labelled with its genre.
     """
     windows = np.exp(prediction.log_probabilities)
     order = np.argsort(-windows.max(0), kind="stable")
@@ -42,13 +42,15 @@ def draw(
     if len(shown) < len(order):
         layers.append(1 - np.sum(layers, axis=0))
         names.append(OTHERS)
-    edges = _edges(prediction)
+    spans = _spans(prediction)
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     colours = [*matplotlib.colormaps["tab10"].colors[: len(shown)], "0.8"]
-    stacked = np.vstack([np.zeros(len(windows)), np.cumsum(layers, axis=0)])
+    # Between one window's span and the next stands NaN, which is not painted.
+    stacked = np.full((len(layers) + 1, 2 * len(windows) - 1), np.nan)
+    stacked[:, ::2] = np.vstack([np.zeros(len(windows)), np.cumsum(layers, axis=0)])
     areas = [
-        above.stairs(top, edges, baseline=bottom, fill=True, color=colour, label=name)
+        above.stairs(top, spans.ravel(), baseline=bottom, fill=True, color=colour, label=name)
         for bottom, top, colour, name in zip(stacked, stacked[1:], colours, names, strict=False)
     ]
     above.set(ylim=(0, 1), ylabel="probability", title=title)
@@ -71,11 +73,15 @@ def draw(
     return figure
 
 
-def _edges(prediction: SongPrediction) -> np.ndarray:
-    """Where one window's verdict gives way to the next: halfway between their centres."""
-    centres = np.array(prediction.starts) + prediction.window_seconds / 2
-    halfway = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[0.0], halfway, [prediction.seconds]])
+def _spans(prediction: SongPrediction) -> np.ndarray:
+    """From where to where each window's verdict stands, (windows, 2) in seconds: over what it
+    heard, and where two overlap up to halfway between their centres."""
+    first = np.array(prediction.starts, float)
+    last = np.minimum(first + prediction.window_seconds, prediction.seconds)
+    halfway = (first[1:] + first[:-1] + prediction.window_seconds) / 2
+    first[1:] = np.maximum(first[1:], halfway)
+    last[:-1] = np.minimum(last[:-1], halfway)
+    return np.stack([first, last], axis=1)
 
 
 def _seconds_label(seconds: float, _position=None) -> str:

@@ -250,10 +250,31 @@ def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert len(names) == 7 and names[-1] == "others"
     top = figure.axes[0].patches[-1].get_data()
-    assert top.values == pytest.approx(np.ones(5))
-    assert top.edges == pytest.approx([0, 10, 20, 30, 38.5, 47])
+    assert top.values[::2] == pytest.approx(np.ones(5))
+    assert top.edges == pytest.approx([0, 10, 10, 20, 20, 30, 30, 38.5, 38.5, 47])
     png.write(png.to_bytes(figure), tmp_path / "timeline.png")
     assert Image.open(tmp_path / "timeline.png").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts", "spans"),
+    [
+        (34.0, [0, 10, 20], [(0, 30)]),  # no window heard the end
+        (152.0, [20, 70, 120], [(20, 30), (70, 80), (120, 130)]),
+        (21.0, [0, 5, 11], [(0, 21)]),
+        (3.7, [0], [(0, 3.7)]),
+    ],
+)
+def test_only_what_was_heard_is_painted(seconds, starts, spans):
+    song = predicted(3, seconds)
+    song.starts = starts
+    song.log_probabilities = np.log(np.full((len(starts), 3), 1 / 3))
+    figure = timeline.draw(song, np.zeros((128, 300)))
+    times = np.arange(0.05, seconds, 0.1)
+    heard = [any(first < time < last for first, last in spans) for time in times]
+    for layer, area in enumerate(figure.axes[0].patches):
+        points = np.stack([times, np.full(len(times), (layer + 0.5) / 3)], 1)
+        assert area.get_path().contains_points(points).tolist() == heard
 
 
 @pytest.mark.parametrize(
