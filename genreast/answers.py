@@ -13,33 +13,27 @@ from tqdm import tqdm
 
 from genreast.errors import UserError
 from genreast.inference import SongPrediction
-from genreast.songs import AUDIO_SUFFIXES, is_hidden
+from genreast.songs import find_files
 
 BAR_WIDTH = 30  # characters of a probability of 1
 
 
 def find_songs(names: Iterable[str]) -> list[str]:
-    """Files as they are named, folders as the audio files at any depth in them, sorted,
-    without hidden ones (`._x.mp3`).
+    """Files as they are named, folders as the audio files at any depth in them, sorted, as
+    `prepare_dataset.py` finds them: links are followed, hidden files (`._x.mp3`) left out.
 
-    Raises UserError for a folder without one. A name that is not there is kept: reading it will
-    say so, and the other songs go on.
+    Raises UserError for a folder without one. What is not there or may not be read is kept:
+    reading it will say so, and the other songs go on.
     """
     songs: list[str] = []
     for name in names:
-        if not Path(name).is_dir():
+        if not os.path.isdir(name):
             songs.append(name)
             continue
-        found = sorted(
-            str(path)
-            for path in Path(name).rglob("*")
-            if path.suffix.lower() in AUDIO_SUFFIXES
-            and path.is_file()
-            and not any(map(is_hidden, path.relative_to(name).parts))
-        )
+        found = [file.path for file in find_files(name) if file.status != "not_audio"]
         if not found:
             raise UserError(f"folder '{name}' holds no audio file")
-        songs += found
+        songs += [str(Path(name) / path) for path in found]
     return songs
 
 

@@ -6,6 +6,7 @@ for streams. Both give the samples that `transformers.pipeline` makes of the sam
 
 import contextlib
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +25,11 @@ STREAM_SECONDS = 1200  # a longer song is streamed: 20 minutes of float32 are 77
 SHORT_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
 WHOLE = 0.75  # of what a header promises: less may be the decoder's doing, not the header's
 STREAM_BYTES = 64 << 20  # larger files are streamed whatever their header promises
+NOT_OPENED = {  # how FFmpeg says that there is nothing to decode: what is told of it
+    "No such file or directory": "no such file",
+    "Permission denied": "it may not be read",
+    "Is a directory": "a folder, no file",
+}
 
 
 class AudioError(Exception):
@@ -116,7 +122,7 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
 
 def is_long(path: str | Path) -> bool:
     """Whether a file may hold more than memory should: by its size, else by its header."""
-    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
     if size <= SHORT_BYTES or size > STREAM_BYTES:
         return size > STREAM_BYTES
     _, seconds = header_span(path)
@@ -167,12 +173,12 @@ def _file_argument(path: str | Path) -> str:
 
 def _decoder_words(message: str, source: str | Path | bytes = b"") -> str:
     """The cause in a decoder's message, without the place in its source code or the file's path."""
-    if not isinstance(source, bytes):
-        if not Path(source).is_file():
-            return "no such file"
-        if Path(source).stat().st_size == 0:
-            return "the file is empty (0 bytes)"
+    if not isinstance(source, bytes) and os.path.isfile(source) and not os.path.getsize(source):
+        return "the file is empty (0 bytes)"
     line = message.strip().splitlines()[0] if message.strip() else "no audio in it"
+    for ending, words in NOT_OPENED.items():
+        if line.endswith(ending):
+            return words
     line = line.split(", ", 2)[-1] if ".cpp:" in line else line
     if "No audio frames were decoded" in line or "best audio stream is unknown" in line:
         return "no audio in it"

@@ -16,6 +16,7 @@ import numpy as np
 
 from genreast.audio import (
     FRAME_LENGTH,
+    NOT_OPENED,
     SAMPLING_RATE,
     AudioError,
     is_long,
@@ -145,7 +146,11 @@ def _decodable(source: Source) -> Source:
         str(source).encode()
         return source
     except UnicodeEncodeError:
+        pass
+    try:
         return Path(source).read_bytes()
+    except OSError as error:
+        raise AudioError(NOT_OPENED.get(error.strerror, error.strerror)) from error
 
 
 def cut_stream(

@@ -200,6 +200,35 @@ def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):
         find_songs([str(tmp_path / "b")])
 
 
+def test_links_of_a_folder_are_heard_and_what_cannot_be_is_named(
+    predict_song, tiny_model, song_files, tmp_path, monkeypatch
+):
+    folder, elsewhere, scandir = tmp_path / "songs", tmp_path / "elsewhere", os.scandir
+    for name in ("locked", "real"):
+        (folder / name).mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "song.wav").symlink_to(song_files["short"])
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "real" / "loop").symlink_to(folder)
+    (folder / "gone.mp3").symlink_to("nowhere.mp3")
+
+    def refuse(path):  # as for a user without the right; root has it everywhere
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result = predict_song(tiny_model, folder, "--format", "csv")
+    assert result.returncode == 1
+    problems = {row["song"]: row["problem"] for row in csv.DictReader(io.StringIO(result.stdout))}
+    assert problems == {
+        f"{folder}/gone.mp3": "no such file",
+        f"{folder}/linked/song.wav": "",
+        f"{folder}/locked": "a folder, no file",
+    }
+    assert all(song in result.stderr for song, problem in problems.items() if problem)
+
+
 def test_lengths_read_as_people_write_them():
     seconds = (3.74, 59.4, 160, 119.6, 3599.7, 3723)
     expected = ["3.74 s", "59.4 s", "2:40", "2:00", "1:00:00", "1:02:03"]

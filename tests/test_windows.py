@@ -1,5 +1,7 @@
 """Songs become the same windows whether they are held whole or streamed."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -81,3 +83,14 @@ def test_less_than_a_frame_is_refused_and_a_frame_is_not(tmp_path):
         open_song(path, Cut(160_000))
     soundfile.write(path, np.full(400, 0.1), 16_000)
     assert [len(window) for window in open_song(path, Cut(160_000)).windows] == [400]
+
+
+@pytest.mark.parametrize("name", ["absent.wav", os.fsdecode(b"caf\xe9.wav"), "http://x/song.wav"])
+def test_what_cannot_be_opened_is_told_in_the_same_words_however_it_is_read(name, tmp_path):
+    for cut in (Cut(160_000), Cut(160_000, max_windows=1)):
+        with pytest.raises(AudioError, match=r"^no such file$"):
+            open_song(tmp_path / name, cut)
+        with pytest.raises(AudioError, match=r"^a folder, no file$"):
+            open_song(tmp_path, cut)
+    with pytest.raises(AudioError, match=r"^no such file$"):
+        list(audio.stream_audio(tmp_path / name))
