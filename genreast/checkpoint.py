@@ -12,6 +12,7 @@ from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RAT
 from genreast.errors import UserError
 
 MODEL_TYPE = "audio-spectrogram-transformer"
+ONE_LABEL = "single_label_classification"  # whose scores are a softmax
 CONFIG_FILE = "config.json"
 EXTRACTOR_FILE = "preprocessor_config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -151,6 +152,12 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
         raise UserError(
             f"model '{name}' is a bare {architecture}, not audio classification; "
             "fine-tune it first with train_hf.py"
+        )
+    problem = config.get("problem_type") or ONE_LABEL
+    if problem != ONE_LABEL:
+        raise UserError(
+            f"model '{name}' is of problem_type '{problem}' (in its {CONFIG_FILE}); expected one "
+            "genre a song; fine-tune it first with train_hf.py"
         )
     labels = config.get("id2label") or {}
     names = list(labels.values()) if isinstance(labels, dict) else labels

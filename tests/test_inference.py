@@ -198,6 +198,7 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
         refuse(damaged, "are cut short or no safetensors")
     refuse(damaged / "model.safetensors", "is a file; expected a model folder")
     for change, words in (
+        ({"problem_type": "multi_label_classification"}, "expected one genre a song"),
         ({"hidden_size": 64}, "other shapes than its config.json says"),
         ({"hidden_size": "x"}, "expected int, got str"),
     ):
