@@ -42,9 +42,9 @@ class SongPrediction:
     labels: list[str]
     seconds: float = 0.0
     window_seconds: float = CLIP_SECONDS
-    starts: list[float] = field(default_factory=list)  # of each window, in seconds
-    log_probabilities: np.ndarray | None = None  # (windows, classes)
-    embedding: np.ndarray | None = None  # (hidden,), the mean over windows
+    starts: list[float] = field(default_factory=list, repr=False)  # of each window, in seconds
+    log_probabilities: np.ndarray | None = field(default=None, repr=False)  # (windows, classes)
+    embedding: np.ndarray | None = field(default=None, repr=False)  # (hidden,), mean over windows
     problem: str | None = None
 
     @property
@@ -122,9 +122,25 @@ class GenreClassifier:
     ) -> Iterator[SongPrediction]:
         """Hear songs in batches that reach across them; yield each as it is done, in order.
 
+        A song is a file, or a file's bytes; samples are not taken, for they do not tell their rate.
         `overlap` is the share of a window that the next one repeats, 0 or more and below 1. A song
         without an answer (unreadable, silent, under 25 ms) is yielded with its `problem`.
+        Raises ValueError for options that cannot be, TypeError for what is no song.
         """
+        if isinstance(songs, Source):
+            kind = type(songs).__name__
+            raise ValueError(f"songs is a {kind}, which is one song; expected several, as [song]")
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap is {overlap}; expected 0 or more and below 1")
+        if batch_size < 1 or (max_windows is not None and max_windows < 1):
+            raise ValueError(
+                f"batch_size is {batch_size} and max_windows {max_windows}; expected 1 or more"
+            )
+        return self._predictions(songs, batch_size, overlap, max_windows)
+
+    def _predictions(
+        self, songs: Iterable[Source], batch_size: int, overlap: float, max_windows: int | None
+    ) -> Iterator[SongPrediction]:
         hop = max(1, round(self.window * (1 - overlap)))
         cut = Cut(self.window, hop, max_windows)
         waiting: deque[_Hearing] = deque()

@@ -63,20 +63,28 @@ def read_songs(
 
     A song is a file or a file's bytes. One decoded song more than there are threads waits for the
     model, each of at most 77 MB. The windows of one song must be consumed before the next is asked
-    for.
+    for. Raises TypeError for anything else.
     """
     waiting: deque[tuple[str, Future]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:
             for song in songs:
-                name = "bytes" if isinstance(song, bytes) else str(song)
-                waiting.append((name, pool.submit(open_song, song, cut)))
+                waiting.append((_name(song), pool.submit(open_song, song, cut)))
                 if len(waiting) > threads + 1:
                     yield _opened(pool, *waiting.popleft())
             while waiting:
                 yield _opened(pool, *waiting.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _name(song: Source) -> str:
+    if not isinstance(song, Source):
+        raise TypeError(
+            f"a song is a file's name or a file's bytes, not {type(song).__name__}; samples are "
+            "written to a file first, as with soundfile.write"
+        )
+    return "bytes" if isinstance(song, bytes) else str(song)
 
 
 def _opened(

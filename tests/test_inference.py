@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,39 @@ def test_songs_without_an_answer_are_named_and_the_others_go_on(classifier, song
     assert "not audio" in problems[3] and "no such file" in problems[4]
     with pytest.raises(AudioError, match=r"silent\.wav: what was heard of it is silent"):
         classifier(silent)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"overlap": 1.0}, "overlap is 1.0; expected 0 or more and below 1"),
+        ({"overlap": -0.1}, "overlap is -0.1; expected"),
+        ({"overlap": float("nan")}, "overlap is nan; expected"),
+        ({"batch_size": 0}, "batch_size is 0 and max_windows None; expected 1 or more"),
+        ({"max_windows": 0}, "max_windows 0; expected 1 or more"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_heard(classifier, options, words):
+    with pytest.raises(ValueError, match=words):
+        classifier.predict(iter([]), **options)
+
+
+@pytest.mark.parametrize("song", ["song.wav", Path("song.wav"), b"RIFF"])
+def test_one_song_is_not_taken_for_several(classifier, song):
+    with pytest.raises(ValueError, match=r"expected several, as \[song\]"):
+        classifier.predict(song)
+
+
+@pytest.mark.parametrize("song", [np.zeros(160_000, np.float32), {"array": []}, None])
+def test_what_is_no_song_is_told_so(classifier, song):
+    with pytest.raises(TypeError, match=f"bytes, not {type(song).__name__}; samples are written"):
+        classifier(song)
+
+
+def test_a_prediction_is_shown_without_its_numbers(classifier, song_files):
+    prediction = classifier(song_files["long"])
+    assert len(repr(prediction)) < 300 and "array" not in repr(prediction)
+    assert "seconds=34.0" in repr(prediction)
 
 
 def test_a_stream_that_breaks_midway_takes_only_its_song(classifier, song_files, monkeypatch):
