@@ -95,8 +95,11 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
     """Decode a file block by block in flat memory: float32 mono arrays at 16 kHz.
 
     Together the blocks equal `load_audio(path)`. Every block but the last has
-    `block_seconds` × 16,000 samples. Raises AudioError when nothing can be decoded.
+    `block_seconds` × 16,000 samples. Raises AudioError when nothing can be decoded, and for a
+    pipe: what has been read of it is gone, and a named one would be waited for.
     """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise AudioError("a pipe is read once")
     if not shutil.which("ffmpeg"):
         raise AudioError("the program `ffmpeg` is not installed")
     command = ["ffmpeg", "-nostdin", "-v", "error", "-i", _file_argument(path), "-vn"]

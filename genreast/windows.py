@@ -6,6 +6,7 @@ stream.
 """
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,7 +115,7 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
     """
     if isinstance(source, bytes):
         return _whole(source, cut)
-    if cut.max_windows:
+    if cut.max_windows and os.path.isfile(source):  # seeking would take what a pipe holds
         with contextlib.suppress(DecodeWhole):
             return _excerpts(source, cut)
     if not is_long(source):
