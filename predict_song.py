@@ -53,7 +53,8 @@ def main() -> int:
             answered.append(prediction)
 
     if args.embeddings:
-        answers.save_embeddings(args.embeddings, answered)
+        hidden = classifier.model.config.hidden_size
+        answers.save_embeddings(args.embeddings, answered, classifier.labels, hidden)
         print(f"embeddings: {args.embeddings}", file=sys.stderr)
     if args.timeline and answered:
         from genreast import timeline

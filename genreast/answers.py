@@ -114,16 +114,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def save_embeddings(path: str, answered: Sequence[SongPrediction]) -> None:
+def save_embeddings(
+    path: str, answered: Sequence[SongPrediction], labels: Sequence[str], hidden: int
+) -> None:
     """Write an NPZ: `songs` (n,), `embeddings` (n, hidden), `probabilities` (n, classes) and the
     `labels` (classes,) those are of."""
+    embeddings = np.array([prediction.embedding for prediction in answered], np.float32)
+    probabilities = np.array([prediction.probabilities for prediction in answered])
     part = f"{path}.part"
     with open(part, "wb") as file:
         np.savez_compressed(
             file,
             songs=np.array([prediction.song for prediction in answered], dtype=str),
-            embeddings=np.array([prediction.embedding for prediction in answered], np.float32),
-            probabilities=np.array([prediction.probabilities for prediction in answered]),
-            labels=np.array(answered[0].labels if answered else [], dtype=str),
+            embeddings=embeddings.reshape(-1, hidden),  # also where no song was answered
+            probabilities=probabilities.reshape(-1, len(labels)),
+            labels=np.array(labels, dtype=str),
         )
     os.replace(part, path)

@@ -55,8 +55,9 @@ def test_a_song_as_a_table_with_its_timeline(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("few", [[], ["--max_windows", "2"]])
 def test_a_song_that_cannot_be_read_twice_is_answered_without_a_timeline(
-    predict_song, tiny_model, song_files, expected, tmp_path
+    predict_song, tiny_model, song_files, expected, tmp_path, few
 ):
     if not os.path.exists("/dev/stdin"):
         pytest.skip("needs /dev/stdin")
@@ -64,14 +65,15 @@ def test_a_song_that_cannot_be_read_twice_is_answered_without_a_timeline(
     with subprocess.Popen(["cat", song_files["short"]], stdout=subprocess.PIPE) as cat:
         os.dup2(cat.stdout.fileno(), 0)
         try:
-            result = predict_song(tiny_model, "/dev/stdin", "--timeline", tmp_path / "song.png")
+            options = ["--timeline", tmp_path / "song.png", *few]
+            result = predict_song(tiny_model, "/dev/stdin", *options)
         finally:
             os.dup2(standard_input, 0)
             os.close(standard_input)
     genres = expected[str(song_files["short"])]
     assert result.returncode == 1
     assert result.stdout.splitlines()[1].split()[0] == max(genres, key=genres.get)
-    assert "timeline not drawn: '/dev/stdin' cannot be read again" in result.stderr
+    assert "'/dev/stdin' cannot be read again (a pipe is read once)" in result.stderr
     assert "Traceback" not in result.stderr and not (tmp_path / "song.png").exists()
 
 
@@ -116,8 +118,17 @@ def test_csv_and_embeddings_hold_all_genres(
         assert row["genre"] == max(genres, key=genres.get)
         assert {name: float(row[name]) for name in genres} == pytest.approx(genres, abs=1e-5)
     saved = np.load(out)
+    assert saved["labels"].tolist() == list(rows[0])[4:-1]
     assert saved["songs"].tolist() == [row["song"] for row in rows]
     assert saved["embeddings"].shape == (3, 32)
+
+
+def test_without_one_answer_the_arrays_have_their_shapes_still(predict_song, tiny_model, tmp_path):
+    result = predict_song(tiny_model, tmp_path / "gone.wav", "--embeddings", tmp_path / "out.npz")
+    assert result.returncode == 1
+    saved = {name: array.shape for name, array in np.load(tmp_path / "out.npz").items()}
+    expected = {"songs": (0,), "embeddings": (0, 32), "probabilities": (0, 3), "labels": (3,)}
+    assert saved == expected
 
 
 def test_a_model_on_the_hub_and_one_that_is_not(
