@@ -1,5 +1,6 @@
 """From the flags of `push_to_hub.py` to what is published: staged, checked, and where it goes."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,10 @@ from genreast.destination import Destination
 from genreast.licenses import check_license
 from genreast.model_card import read_facts, render
 from genreast.privacy import scan
+
+NO_LICENSE = (
+    "the model's page will state no licence: name yours with --license, such as cc-by-4.0 or mit"
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     folder = _staging_dir(args, model_dir / "hub_staging")
     staging.check_model_dir(model_dir)
     check_license(args.license)
+    if args.license is None:
+        print(NO_LICENSE, file=sys.stderr)
     metrics = staging.read_evaluation(model_dir, evaluation) if evaluation else {}
 
     # Transformers' models take seconds to import: what needs none is checked first.

@@ -126,6 +126,7 @@ def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, 
     output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
     assert output.returncode == 0, output.stderr
     assert output.stdout.split() == [str(folder)]
+    assert output.stderr.count("state no licence: name yours with --license") == 1
     assert (folder / "README.md").is_file()
     assert not hub.calls
 
@@ -133,9 +134,10 @@ def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, 
 def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, genre_dataset):
     data = shutil.copytree(genre_dataset, tmp_path / "processed")
     options = ["--dataset_dir", data, "--dataset_repo", "alice/songs", "--space", "alice/page"]
-    options += ["--dry_run", "--staging_dir", tmp_path / "staged"]
+    options += ["--license", "mit", "--dry_run", "--staging_dir", tmp_path / "staged"]
     output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
     assert output.returncode == 0, output.stderr
+    assert "--license" not in output.stderr
     names = ["staged-dataset", "staged", "staged-space"]
     assert output.stdout.split() == [str(tmp_path / name) for name in names]
     assert all((tmp_path / name / "README.md").is_file() for name in names)
