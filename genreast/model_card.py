@@ -64,6 +64,11 @@ SEEN = {  # split: what training had to do with it
     "validation": ", which also picked the best checkpoint",
     "test": ", which the training did not see",
 }
+POOLED = {  # --pooling of the evaluation: how it reads
+    "log_probability": " by the mean of their log-probabilities",
+    "probability": " by the mean of their probabilities",
+    "vote": " by vote",
+}
 SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it reads
     "genre_by": "a song's genre: by {}",
     "group_by": "never in two splits: songs of one {}",
@@ -98,6 +103,7 @@ class ModelFacts:
 
     # training_config.yaml
     base_model: str | None = None
+    trained_on: str | None = None  # a dataset on the Hub
     songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
     preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
     recipe: dict[str, str] = field(default_factory=dict)
@@ -107,6 +113,7 @@ class ModelFacts:
     split: str | None = None
     same_dataset: bool | None = None  # whether it is the training's; None where nothing tells
     unit: str = "song"  # or "clip", where the dataset names no songs
+    pooling: str | None = None
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # "song" and "clip"
     intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     figures: list[str] = field(default_factory=list)
@@ -119,14 +126,26 @@ class ModelFacts:
         return self.repo_id.split("/")[1]
 
     @property
+    def measured_dataset(self) -> str | None:
+        """The Hub dataset that the scores were measured on, where it is known."""
+        if self.same_dataset is False:
+            return None
+        return self.dataset_repo or (self.trained_on if self.same_dataset else None)
+
+    @property
     def measured_on(self) -> str:
         """What the scores were measured on, and what training had to do with it."""
         if self.same_dataset is False:
             return f"the {self.split} split of another dataset than the training's"
-        link = "https://huggingface.co/datasets/"
-        of = f" of [{self.dataset_repo}]({link}{self.dataset_repo})" if self.dataset_repo else ""
+        name = self.measured_dataset
+        of = f" of [{name}](https://huggingface.co/datasets/{name})" if name else ""
         seen = SEEN.get(self.split, "") if self.same_dataset else ""
         return f"the {self.split} split{of}{seen}"
+
+    @property
+    def pooled(self) -> str:
+        """How a song's answer is made of its clips', with a space before it; empty if unknown."""
+        return POOLED.get(self.pooling, "")
 
     @property
     def split_facts(self) -> list[str]:
@@ -236,6 +255,7 @@ def read_facts(
             math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
         ),
         base_model=base_model if _is_hub_id(base_model) else None,
+        trained_on=data["name"] if data.get("on_hub") and _is_hub_id(data.get("name")) else None,
         songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
         preparation=data.get("preparation") or {},
         recipe=_recipe(settings),
@@ -243,6 +263,7 @@ def read_facts(
         split=evaluation.get("split"),
         same_dataset=trained == measured if trained and measured else None,
         unit=unit,
+        pooling=evaluation.get("pooling"),
         metrics={level: evaluation[level] for level in levels if level in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
         onnx=_read(staged / "onnx" / "measurements.json", json.loads),
@@ -254,11 +275,12 @@ def card_data(facts: ModelFacts) -> ModelCardData:
     """The metadata block: what the Hub's search, widget and leaderboards read."""
     tags = ["audio-classification", "music", "music-genre-classification", "genreast"]
     tags += ["onnx", "transformers.js"] if facts.onnx else []
+    dataset = facts.dataset_repo or facts.trained_on
     return ModelCardData(
         license=facts.license,
         base_model=facts.base_model,
         base_model_relation="finetune" if facts.base_model else None,
-        datasets=[facts.dataset_repo] if facts.dataset_repo else None,
+        datasets=[dataset] if dataset else None,
         pipeline_tag="audio-classification",
         library_name="transformers",
         metrics=["accuracy", "f1"] if facts.metrics else None,
@@ -271,7 +293,7 @@ def card_data(facts: ModelFacts) -> ModelCardData:
 def _eval_results(facts: ModelFacts) -> list[EvalResult]:
     """One result a metric and unit: song and clip scores are different measures."""
     results = []
-    dataset = None if facts.same_dataset is False else facts.dataset_repo
+    dataset = facts.measured_dataset
     for unit, scores in facts.metrics.items():
         for key, (name, metric_id) in METRICS.items():
             if not isinstance(scores.get(key), int | float):
@@ -347,7 +369,7 @@ def _plain(value: Any) -> str:
 
 
 def _is_hub_id(name: Any) -> bool:
-    """Whether a model to start from is one on the Hub, and not a folder here."""
+    """Whether a name that training was given is one on the Hub, and not a folder here."""
     return (
         isinstance(name, str)
         and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)

@@ -80,6 +80,7 @@ def training_config(
         "base_model": _base_model(args),
         "dataset": {
             "name": portable(args.dataset),
+            "on_hub": not Path(args.dataset).exists(),
             **about_dataset,
             "labels": names,
             "splits": songs,

@@ -116,8 +116,9 @@ def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
 
 def _owners(args: PushArguments, folder: Path) -> set[str]:
     """Whose names a page may hold: those of the repositories that it links."""
-    start = metadata_load(folder / "README.md").get("base_model")
-    repos = filter(None, (args.repo_id, args.dataset_repo, args.space, start))
+    card = metadata_load(folder / "README.md")
+    linked = [card.get("base_model"), *(card.get("datasets") or [])]
+    repos = filter(None, (args.repo_id, args.dataset_repo, args.space, *linked))
     return {repo.split("/")[0] for repo in repos}
 
 

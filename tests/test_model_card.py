@@ -47,7 +47,11 @@ def test_the_whole_card_reads_as_expected(card):
 def test_without_facts_only_what_always_holds_is_left(staged):
     facts = ModelFacts("alice/genre", genres=GENRES)
     card = render(facts, TEMPLATE)
-    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == ["How to use", "Intended use and limits"]
+    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == [
+        "How to use",
+        "Intended use and limits",
+        "Citation",
+    ]
     assert ModelCard(card).data.to_dict().keys() == {"library_name", "pipeline_tag", "tags"}
     for word in ("None", "nan", "More information", "{{", "{%"):
         assert word not in card
@@ -192,3 +196,54 @@ def test_a_local_start_is_no_base_model(staged, tmp_path, monkeypatch, start):
         (tmp_path / name).symlink_to(staged / name)
     (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"base_model": start}))
     assert read_facts(tmp_path, "alice/genre").base_model is None
+
+
+@pytest.mark.parametrize(
+    ("record", "dataset"),
+    [
+        ({"name": "alice/songs", "on_hub": True}, "alice/songs"),
+        ({"name": "data/processed", "on_hub": False}, None),
+        ({"name": "data/processed"}, None),  # as models before this was recorded have it
+        ({"name": "data/here", "on_hub": True}, None),
+        ({}, None),
+    ],
+)
+def test_the_page_names_the_dataset_that_training_took_from_the_hub(
+    staged, tmp_path, monkeypatch, record, dataset
+):
+    (tmp_path / "data" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(staged / name)
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"dataset": record}))
+    page = ModelCard(render(read_facts(tmp_path, "alice/genre"), TEMPLATE))
+    assert page.data.datasets == ([dataset] if dataset else None)
+    page = ModelCard(render(read_facts(tmp_path, "alice/genre", None, "bob/own"), TEMPLATE))
+    assert page.data.datasets == ["bob/own"]
+
+
+@pytest.mark.parametrize(
+    ("same", "measured_on"), [(True, " of [a/b](URL)"), (None, ""), (False, "")]
+)
+def test_scores_are_of_the_training_s_dataset_only_where_that_is_known(same, measured_on):
+    scores = {"song": {"accuracy": 0.5}}
+    facts = ModelFacts("alice/genre", trained_on="a/b", same_dataset=same, metrics=scores)
+    facts.split = "test"
+    place = measured_on.replace("URL", "https://huggingface.co/datasets/a/b")
+    page = render(facts, TEMPLATE)
+    assert f"Measured on the test split{place}" in page
+    (result,) = ModelCard(page).data.eval_results
+    assert result.dataset_type == ("a/b" if same else "audiofolder")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "words"),
+    [
+        ("vote", "pooled from its clips by vote."),
+        ("probability", "pooled from its clips by the mean of their probabilities."),
+        (None, "pooled from its clips."),
+    ],
+)
+def test_the_page_says_how_songs_were_pooled(pooling, words):
+    facts = ModelFacts("alice/genre", metrics={"song": {"accuracy": 0.5}}, pooling=pooling)
+    assert words in render(facts, TEMPLATE)

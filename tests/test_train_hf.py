@@ -25,6 +25,7 @@ from genreast.audiofolder import load_splits
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.fine_tune import fine_tune
+from genreast.model_folder import training_config
 from genreast.recipe import TrainArguments
 
 TWO_EPOCHS = ["--num_train_epochs", "2"]
@@ -69,10 +70,17 @@ def test_the_folder_is_a_plain_hub_model_with_what_made_it(trained):
     assert config["clip_seconds"] == 1.5
     recorded = yaml.safe_load((trained / "training_config.yaml").read_text())
     assert recorded["settings"]["learning_rate"] == 1e-3
+    assert recorded["dataset"]["on_hub"] is False
     assert recorded["dataset"]["splits"]["train"]["songs"] == {"rock": 7, "jazz": 5, "disco": 4}
     assert str(Path.home()) not in (trained / "training_config.yaml").read_text()
     history = json.loads((trained / "train_metrics.json").read_text())["history"]
     assert [entry["epoch"] for entry in history] == [1.0, 2.0]
+
+
+def test_a_dataset_from_the_hub_is_recorded_as_one(make_trainer, genre_dataset):
+    trainer = make_trainer(dataset="alice/songs")
+    record = training_config(trainer.args, trainer, load_splits(genre_dataset), {}, {})["dataset"]
+    assert (record["name"], record["on_hub"]) == ("alice/songs", True)
 
 
 @pytest.mark.parametrize(
