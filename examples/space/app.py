@@ -112,7 +112,8 @@ def rows(prediction: SongPrediction, colour: dict[str, str]) -> list[tuple[str, 
         if rank < GENRES_SHOWN or name in colour
     ]
     if timeline.OTHERS in colour:
-        genres.append((timeline.OTHERS, 1 - sum(value for _, value in genres)))
+        rest = 1 - sum(value for _, value in genres)
+        genres.append((timeline.OTHERS, max(0.0, rest)))  # rounding may leave less than nothing
     return genres
 
 
