@@ -4,10 +4,15 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
+from genreast.coverage import cover
 from genreast.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+TOLERANCE = 0.005  # of a genre's songs: splits that differ by less are not evened out further
+PARTNERS = 50  # groups with which a group may swap, so that time grows with the groups alone
+MISSING = 1e6  # the cost of a genre without a split: no sum of deviations comes near it
 
 
 @dataclass(frozen=True)
@@ -28,23 +33,31 @@ def split_songs(
 ) -> dict[str, str]:
     """The split of each group: group → train, validation or test.
 
-    In each genre validation and test come as near to their share of its songs as whole groups
-    allow, within one group, and never empty; train takes the rest. `earlier` gives the split that
-    songs (by id) had in an earlier dataset: their groups stay there.
+    No split of a genre is empty. Where groups hold one genre each, validation and test come within
+    one group of their share of its songs; train takes the rest. Genres that share groups are then
+    evened out together, by moves and swaps of groups, until none brings the counts nearer to the
+    shares: the sum over genres and splits of (songs - share * all) ** 2 / all ** 2.
 
-    Raises UserError for a genre with fewer groups than there are splits.
+    `earlier` gives the split that songs (by id) had in an earlier dataset: their groups stay there,
+    unless a split of a genre would be empty.
+
+    Raises UserError for a genre with fewer groups than there are splits, and where no way was found
+    to bring every genre into every split.
     """
     shares = {"test": test_fraction, "validation": val_fraction}
     shares = {split: share for split, share in shares.items() if share}
     groups: dict[str, Counter] = defaultdict(Counter)
-    for song in songs:
+    for song in sorted(songs, key=lambda song: song.genre):  # sums come out the same in any order
         groups[song.group][song.genre] += 1
     check_enough(
-        Counter(g for genres in groups.values() for g in genres), val_fraction, test_fraction
+        Counter(genre for genres in groups.values() for genre in genres),
+        val_fraction,
+        test_fraction,
     )
     order = sorted(groups, key=lambda group: _shuffled(seed, group))
     library = _Library({group: groups[group] for group in order}, shares)
-    for group, split in _keep(songs, earlier or {}, {*shares, "train"}).items():
+    kept = _keep(songs, earlier or {}, {*shares, "train"})
+    for group, split in kept.items():
         library.put(group, split)
     for genre in library.rarest_first():
         for split in shares:
@@ -52,7 +65,11 @@ def split_songs(
     for group in order:
         if group not in library.chosen:
             library.put(group, "train")
-    library.repair()
+    free = [group for group in order if group not in kept]
+    library.even_out(free)
+    if library.missing():
+        library.bring_everywhere(free)
+        library.even_out(free)
     return {group: library.chosen[group] for group in sorted(groups)}
 
 
@@ -60,23 +77,32 @@ class _Library:
     """How many songs of each genre each split holds, while groups are given out."""
 
     def __init__(self, groups: Mapping[str, Counter], shares: Mapping[str, float]):
-        """`groups` gives each group's songs by genre, in the order in which they are tried."""
+        """`groups` gives each group's songs by genre, in the order in which they are tried.
+
+        `shares` are those of the held-out splits.
+        """
         self.groups = groups
         self.groups_of: dict[str, list[str]] = defaultdict(list)
-        totals = Counter()
+        self.totals = Counter()
         for group, genres in groups.items():
-            totals.update(genres)
+            self.totals.update(genres)
             for genre in genres:
                 self.groups_of[genre].append(group)
+        shares = {**shares, "train": 1 - sum(shares.values())}
         self.ideal = {
-            split: {genre: share * total for genre, total in totals.items()}
+            split: {genre: share * total for genre, total in self.totals.items()}
             for split, share in shares.items()
         }
-        self.held = {split: Counter() for split in (*shares, "train")}
+        self.held = {split: Counter() for split in shares}
         self.chosen: dict[str, str] = {}
 
     def rarest_first(self) -> list[str]:
         return sorted(self.groups_of, key=lambda genre: (len(self.groups_of[genre]), genre))
+
+    def missing(self) -> list[tuple[str, str]]:
+        """Each genre and split without a song of it."""
+        held = self.held.items()
+        return [(genre, split) for genre in self.totals for split, of in held if not of[genre]]
 
     def put(self, group: str, split: str) -> None:
         """Give a group to a split, from where it may have been before."""
@@ -101,34 +127,103 @@ class _Library:
         if not held[genre] and free:
             self.put(min(free, key=lambda group: -self._gain(group, held, ideal)), split)
 
-    def repair(self) -> None:
-        """Give every split a group of each genre where groups of many genres left one without.
-
-        Raises UserError where no single move does it.
-        """
-        for genre in self.rarest_first():
-            for split, held in self.held.items():
-                if held[genre]:
-                    continue
-                mine = self.groups_of[genre]
-                movable = [group for group in mine if self._can_leave(group)]
-                if not movable:
-                    raise UserError(
-                        f"genre '{genre}' cannot stand in the {split} split: its {len(mine)} groups"
-                        " hold other genres' only songs there. Use a narrower --group_by"
-                    )
-                self.put(min(movable, key=lambda group: sum(self.groups[group].values())), split)
-
-    def _can_leave(self, group: str) -> bool:
-        held = self.held[self.chosen[group]]
-        return all(held[genre] > count for genre, count in self.groups[group].items())
-
     def _gain(self, group: str, held: Counter, ideal: dict[str, float]) -> float:
         """How much nearer to the ideal, in songs over all genres, a split comes with a group."""
         return sum(
             abs(held[genre] - ideal[genre]) - abs(held[genre] + count - ideal[genre])
             for genre, count in self.groups[group].items()
         )
+
+    def even_out(self, groups: list[str]) -> None:
+        """Move these groups, and swap them with each other, until neither lowers the cost.
+
+        Those of genres that share no group with another stay.
+        """
+        shared = {genre for held in self.groups.values() if len(held) > 1 for genre in held}
+        groups = [group for group in groups if not shared.isdisjoint(self.groups[group])]
+        partners: dict[str, list[str]] = defaultdict(list)
+        for group in groups:
+            for genre in self.groups[group]:
+                partners[genre].append(group)
+        while sum(self._improve(group, partners) for group in groups):
+            pass
+
+    def _improve(self, group: str, partners: Mapping[str, list[str]]) -> bool:
+        """Make a group's best move or, where none helps, its best swap; whether there was one."""
+        here, songs = self.chosen[group], self.groups[group]
+        targets = [split for split in self.held if self._uneven(songs, here, split)]
+        found = [(self._cost(songs, here, split), split, "") for split in targets]
+        if targets and min(found)[0] > -1e-9:
+            near = islice((other for genre in songs for other in partners[genre]), PARTNERS)
+            for other in near:
+                split, theirs = self.chosen[other], self.groups[other]
+                if split in targets and len(theirs) <= len(songs):
+                    net = {**songs, **{genre: songs[genre] - theirs[genre] for genre in theirs}}
+                    found.append((self._cost(net, here, split), split, other))
+        cost, split, other = min(found, default=(0.0, "", ""))
+        if cost > -1e-9:  # above what rounding may feign
+            return False
+        self.put(group, split)
+        if other:
+            self.put(other, here)
+        return True
+
+    def _uneven(self, genres: Counter, one: str, other: str) -> bool:
+        """Whether two splits differ in one of the genres by more than TOLERANCE, to their ideal."""
+        held, ideal = self.held, self.ideal
+        return any(
+            abs(held[one][genre] - ideal[one][genre] - held[other][genre] + ideal[other][genre])
+            > TOLERANCE * self.totals[genre]
+            or not held[other][genre]
+            for genre in genres
+        )
+
+    def _cost(self, songs: Mapping[str, int], source: str, target: str) -> float:
+        """What the sum of squared deviations grows by, halved, when songs change their split."""
+        held, gets = self.held[source], self.held[target]
+        ideal, want = self.ideal[source], self.ideal[target]
+        cost, missing = 0.0, 0
+        for genre, n in songs.items():
+            less, more = held[genre], gets[genre]
+            cost += n * (n + more - want[genre] - less + ideal[genre]) / self.totals[genre] ** 2
+            missing += (less == n) - (less == 0) + (more == -n) - (more == 0)
+        return cost + MISSING * missing
+
+    def bring_everywhere(self, free: list[str]) -> None:
+        """Give every split a group of each genre, by groups that are not free only if need be.
+
+        Those of the missing genres are dealt out anew, then also those of the genres that stand in
+        their groups, and so on: a library may be large. Raises UserError where no way was found.
+        """
+        weights = {group: float(sum(held.values())) for group, held in self.groups.items()}
+        total = sum(weights[group] for group in free)
+        for group in free:
+            weights[group] /= 1 + total  # all of them less than one song that is not free
+        for movable in (free, list(self.groups)):
+            genres, reached = {genre for genre, _ in self.missing()}, 0
+            while len(genres) > reached:
+                reached = len(genres)
+                near = [group for group in movable if not genres.isdisjoint(self.groups[group])]
+                if near and (found := self._cover(near, weights)):
+                    for group, split in found.items():
+                        self.put(group, split)
+                    return
+                genres |= {genre for group in near for genre in self.groups[group]}
+        genre, split = self.missing()[0]
+        raise UserError(
+            f"no way was found to bring every genre into {len(self.held)} splits, for some groups"
+            f" hold songs of several: '{genre}' was left without {split}. Add songs, use a narrower"
+            " --group_by, or set --val_fraction 0 or --test_fraction 0"
+        )
+
+    def _cover(self, movable: list[str], weights: Mapping[str, float]) -> dict[str, str] | None:
+        """The splits of these groups that bring each genre into each, if there are such."""
+        others = self.groups.keys() - movable
+        held = {(genre, self.chosen[group]) for group in others for genre in self.groups[group]}
+        pairs = [(genre, split) for genre in self.totals for split in self.held]
+        wanted = [pair for pair in pairs if pair not in held]
+        groups = {group: self.groups[group] for group in movable}
+        return cover(groups, self.chosen, weights, list(self.held), wanted)
 
 
 def check_enough(groups: Mapping[str, int], val_fraction: float, test_fraction: float) -> None:

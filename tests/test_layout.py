@@ -9,8 +9,9 @@ from conftest import ROOT
 # Each module imports only from those before it.
 ROOMS = """
     garbage errors allocator audio features precision config arguments pages
-    songs tables tags genres splits cuts fingerprint clips preloaded song_table earlier audiofolder
-    seals workers work_folder duplicates groups dataset_card clip_files assembly preparation
+    songs tables tags genres coverage splits cuts fingerprint clips preloaded song_table earlier
+    audiofolder seals workers work_folder duplicates groups dataset_card clip_files assembly
+    preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe_checks recipe
     loading metrics attention last_layer optimizer training probe memory progress resuming
     run_folder model_folder fine_tune
