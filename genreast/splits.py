@@ -53,6 +53,7 @@ def split_songs(
         Counter(genre for genres in groups.values() for genre in genres),
         val_fraction,
         test_fraction,
+        Counter(song.genre for song in songs),
     )
     order = sorted(groups, key=lambda group: _shuffled(seed, group))
     library = _Library({group: groups[group] for group in order}, shares)
@@ -226,17 +227,35 @@ class _Library:
         return cover(groups, self.chosen, weights, list(self.held), wanted)
 
 
-def check_enough(groups: Mapping[str, int], val_fraction: float, test_fraction: float) -> None:
-    """Raises UserError for genres (genre → groups) with fewer groups than there are splits."""
-    splits = 1 + bool(val_fraction) + bool(test_fraction)
+def check_enough(
+    groups: Mapping[str, int],
+    val_fraction: float,
+    test_fraction: float,
+    songs: Mapping[str, int] | None = None,
+) -> None:
+    """Raises UserError for genres (genre → groups) with fewer groups than there are splits.
+
+    `songs` gives the songs of each genre where groups may hold several.
+    """
+    shares = {"--val_fraction 0": val_fraction, "--test_fraction 0": test_fraction}
+    flags = [flag for flag, share in shares.items() if share]
+    splits = 1 + len(flags)
     poor = {genre: number for genre, number in sorted(groups.items()) if number < splits}
-    if poor:
-        listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
-        raise UserError(
-            f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
-            " genre. Add songs, leave genres of few out (--min_songs_per_genre), use a narrower"
-            " --group_by, or set --val_fraction 0 or --test_fraction 0"
-        )
+    if not poor:
+        return
+    listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
+    joined = {genre for genre in poor if songs and songs[genre] >= splits}
+    remedies = ["add songs of other groups" if joined else "add songs"]
+    if poor.keys() - joined:
+        remedies.append("leave genres of few out (--min_songs_per_genre)")
+    if joined:
+        remedies.append("use a narrower --group_by")
+    if fewest := min(poor.values()):
+        remedies.append("set " + (" or " if fewest == len(flags) else " and ").join(flags))
+    raise UserError(
+        f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
+        f" genre. To mend it, {', '.join(remedies[:-1])}, or {remedies[-1]}"
+    )
 
 
 def _keep(songs: list[Member], earlier: Mapping[str, str], splits: set[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from genreast.errors import UserError
-from genreast.splits import SPLITS, TOLERANCE, Member, split_songs
+from genreast.splits import SPLITS, TOLERANCE, Member, check_enough, split_songs
 
 
 @st.composite
@@ -228,3 +228,18 @@ def test_too_few_groups_name_the_genre_and_the_remedy():
     with pytest.raises(UserError, match=r"3 splits: 'jazz' has 2; expected 3.*--val_fraction 0"):
         split_songs(songs, 0.1, 0.1, 0)
     split_songs(songs, 0.0, 0.2, 0)
+
+
+def test_only_what_would_help_is_named_where_groups_are_too_few():
+    def remedies(groups, songs=None):
+        with pytest.raises(UserError) as error:
+            check_enough({"jazz": groups, "rock": 9}, 0.1, 0.1, songs and {"jazz": songs})
+        return str(error.value).partition("To mend it, ")[2]
+
+    both = "--val_fraction 0 {} --test_fraction 0"
+    assert "--min_songs_per_genre" not in remedies(2, songs=9)
+    assert "narrower --group_by" in remedies(2, songs=9)
+    assert "--group_by" not in remedies(2, songs=2) + remedies(2)
+    assert "--min_songs_per_genre" in remedies(2)
+    assert both.format("or") in remedies(2) and both.format("and") in remedies(1)
+    assert "fraction" not in remedies(0)
