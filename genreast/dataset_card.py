@@ -11,6 +11,7 @@ from genreast.pages import write_page
 from genreast.seals import digests
 from genreast.song_table import SongRow
 
+LOADING = {"files": '"audiofolder", data_dir="."', "parquet": '"parquet", data_dir="data"'}
 CARD = """---
 {header}
 ---
@@ -54,7 +55,7 @@ def write_card(
         genres=len(genres),
         clips=sum(row.clips for row in used),
         seconds=args.clip_seconds,
-        load='"audiofolder", data_dir="."' if args.format == "files" else '"."',
+        load=LOADING[args.format],
         genre_by=_unless_table(args.genre_by, "a table of genres"),
         group_by=_unless_table(args.group_by, "a table of groups"),
         summary=summary,

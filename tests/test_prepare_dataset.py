@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -64,6 +66,20 @@ def test_plain_datasets_loads_three_splits_with_labels_in_the_users_order(prepar
         for audio in ours[split]["audio"]:
             info = soundfile.info(audio["path"])
             assert (info.samplerate, info.channels, info.subtype) == (RATE, 1, "PCM_16")
+
+
+@pytest.mark.parametrize("form", ["files", "parquet"])
+def test_the_page_and_the_readme_say_how_to_load_a_dataset(form, tmp_path, monkeypatch):
+    raw = make_library(tmp_path / "raw", {"1_jazz": 3, "0_rock": 3}, (1, 2), ["wav"])
+    output = tmp_path / "data" / "processed"
+    prepare(raw, "--output_dir", output, "--format", form)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for page, folder in ((output / "README.md", output), (ROOT / "README.md", tmp_path)):
+        monkeypatch.chdir(folder)
+        line = re.search(r"load_dataset\(.*\)", page.read_text(encoding="utf-8"))[0]
+        loaded = eval(line, {"load_dataset": load_dataset})
+        assert {split: len(clips) for split, clips in loaded.items()} == dict.fromkeys(SPLITS, 2)
+        assert loaded["train"].features["label"].names == ["rock", "jazz"]
 
 
 def test_every_file_has_a_row_that_says_what_became_of_it(raw, prepared):
