@@ -73,7 +73,8 @@ def train_stats(rows: list[SongRow], records: dict[str, SongRecord]) -> FeatureS
 def check(folder: Path, recordings: bool = True) -> None:
     """Read a written dataset back: every clip there, and no song, group or recording in two splits.
 
-    `recordings` is False where equal ones were not to be looked for.
+    `recordings` is False where equal ones were not to be looked for. The sound in shards is not
+    read again; their rows are counted.
 
     Raises RuntimeError, for it would be a fault of this program.
     """
@@ -97,6 +98,8 @@ def check(folder: Path, recordings: bool = True) -> None:
                     note(kind, value, split)
             for row in [] if shards else rows_of(table):
                 clip = path.parent / row["file_name"]
+                if not clip.is_file():
+                    raise RuntimeError(f"clip '{clip}' is missing")
                 if clip.stat().st_size == 0:
                     raise RuntimeError(f"clip '{clip}' is empty")
     rows = read_songs(folder)
