@@ -200,7 +200,7 @@ class _Library:
         total = sum(weights[group] for group in free)
         for group in free:
             weights[group] /= 1 + total  # all of them less than one song that is not free
-        for movable in (free, list(self.groups)):
+        for movable in dict.fromkeys((tuple(free), tuple(self.groups))):  # one, if all are free
             genres, reached = {genre for genre, _ in self.missing()}, 0
             while len(genres) > reached:
                 reached = len(genres)
