@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from genreast.allocator import give_back_after
+
 SAMPLING_RATE = 16_000  # Hz, what every Audio Spectrogram Transformer hears
 CLIP_SECONDS = 10.0  # the length of AudioSet's clips, and of the original GenreAST's
 FRAME_LENGTH = 400  # samples, 25 ms: Kaldi's frame, the least that has a spectrum
@@ -59,6 +61,7 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
             samples = max(samples, _load_with_program(source), key=len)
     if failure and not len(samples):
         raise failure
+    give_back_after(samples.nbytes)
     return samples
 
 

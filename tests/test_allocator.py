@@ -1,9 +1,13 @@
-"""Freed memory stays with the process that asks for it, and the next batch takes it again."""
+"""Freed memory stays with the process that asks for it, the next batch takes it again, and what
+decoding leaves in pieces is given back.
+"""
 
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import ROOT
 
 BATCHES = """
@@ -40,3 +44,29 @@ def test_freed_memory_stays_and_the_next_batch_takes_it_again():
         share_left[way], share_after_ten[way] = freed / full, after_ten / full
     assert share_left["kept"] > 0.7 > 0.3 > share_left["given back"]
     assert share_after_ten["kept"] < 2, "ten more batches took ten times the memory"
+
+
+DECODING = """
+import sys
+import psutil, torch
+from genreast.allocator import keep_freed_memory
+from genreast.audio import load_audio
+
+keep_freed_memory()
+tensors = [torch.ones(25_000) for _ in range(2_000)]  # 0.1 MB each
+del tensors[::2]  # as work leaves memory: in pieces, none of which holds a clip
+before = psutil.Process().memory_info().rss
+for _ in range(150):
+    load_audio(sys.argv[1])
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_decoding_does_not_grow_a_process(tmp_path):
+    """It took two thirds of a megabyte a clip: training on 10,000 clips ended where memory did."""
+    clip = tmp_path / "clip.flac"
+    soundfile.write(clip, np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
+    words = [sys.executable, "-c", DECODING, clip]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 65e6
