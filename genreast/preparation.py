@@ -96,7 +96,8 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     known = {
         (song.genre, tuple(own) or song.song_id) for song, own in zip(songs, keys, strict=True)
     }
-    _check_enough([genre for genre, _ in known], library.genres, args)
+    names = [song.genre for song in songs]
+    _check_enough([genre for genre, _ in known], library.genres, args, names)
     return Tables(groups, _earlier_datasets(work, args))
 
 
@@ -172,11 +173,14 @@ def _group_keys(
     ]
 
 
-def _check_enough(found: list[str], genres: list[str], args: PrepareArguments) -> None:
-    """Refuse genres that what was found of each could not bring into every split."""
+def _check_enough(
+    found: list[str], genres: list[str], args: PrepareArguments, songs: list[str] | None = None
+) -> None:
+    """Refuse genres that the groups found of each (by their genres) could not bring into every
+    split; `songs` are all songs' genres, where groups hold several."""
     counts = Counter(found)
     counts = {genre: counts[genre] for genre in genres}
-    check_enough(counts, args.val_fraction, args.test_fraction)
+    check_enough(counts, args.val_fraction, args.test_fraction, songs and Counter(songs))
 
 
 def write_dataset(
