@@ -222,6 +222,7 @@ def reliability(scored: dict[str, Scored], temperatures: dict[str, float]) -> Fi
                 color=line.get_color(),
                 label=name,
                 zorder=3,
+                clip_on=False,  # else a large dot near 1 is cut
             )
         above.set(xlim=(0, 1), ylim=(-0.04, 1.04), title=unit)
         above.grid(alpha=0.3)
