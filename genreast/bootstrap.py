@@ -106,9 +106,12 @@ def intervals(
     if (each := groups_a_class(labels, groups)) < FEWEST_GROUPS_A_CLASS:
         few = f"too few groups a genre ({each:.1f}; it takes {FEWEST_GROUPS_A_CLASS})"
         notes = [f"no interval of mean average precision: {few}"]
+    classes = {name: interval(f1, own, number) for name, f1, own in pairs}
+    if alike := sum(classes[label_names[label]] is None for label in set(labels.tolist())):
+        notes.append(f"no interval of F1 where all resamples agree: {alike} of the genres")
     return {
         **score_intervals(drawn, estimates, labels, groups),
-        "per_class": {name: {"f1": interval(f1, own, number)} for name, f1, own in pairs},
+        "per_class": {name: {"f1": f1} for name, f1 in classes.items()},
         "groups": number,
         "resamples": len(drawn["accuracy"]),
         "notes": notes,
