@@ -114,10 +114,10 @@ class PrepareArguments:
             value = getattr(self, name)
             faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")
         faults.unless(
-            self.genre_by in GENRES_BY_NAME or self.genre_by.endswith(".csv"),
+            self.genre_by in GENRES_BY_NAME or self.genre_by.lower().endswith(".csv"),
             f"--genre_by is '{self.genre_by}'; expected folder, tag or FILE.csv",
         )
-        known = self.group_by in GROUPS_BY_NAME or self.group_by.endswith(".csv")
+        known = self.group_by in GROUPS_BY_NAME or self.group_by.lower().endswith(".csv")
         faults.unless(
             known,
             f"--group_by is '{self.group_by}'; expected song, artist, album, folder or FILE.csv",

@@ -56,7 +56,7 @@ def without_group(group_by: str, genre_folders: bool = True) -> str:
     """What is to be said of songs whose `group_key` is None, after their number."""
     if group_by == "folder":
         return "lie in no folder below their genre's" if genre_folders else "lie in no folder"
-    if group_by.endswith(".csv"):
+    if group_by.lower().endswith(".csv"):
         return f"have no group in '{group_by}'"
     return f"name no {group_by} in their tags"
 

@@ -140,7 +140,7 @@ def test_a_library_by_artist_becomes_a_dataset_of_the_genres_it_is_told(tmp_path
         write_song(path, number, 1.5, genre=genre)
         rows.append((path.relative_to(raw).as_posix(), genre))
     write_song(raw / "loose.flac", 99, 1.5)
-    table = tmp_path / "genres.csv"
+    table = tmp_path / "genres.CSV"
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows([("path", "genre"), *rows, ("gone.mp3", "Jazz")])
     outputs = {}

@@ -134,7 +134,7 @@ def test_a_link_to_another_disk_stays_one(small, tmp_path):
 
 
 def test_mistakes_in_tables_are_told_before_the_long_work(small, tmp_path, capsys):
-    output, table = tmp_path / "dataset", tmp_path / "groups.csv"
+    output, table = tmp_path / "dataset", tmp_path / "groups.CSV"
     (tmp_path / "songs.csv").write_text("song_id,label\n")
     with pytest.raises(UserError, match="has no column 'clips'"):
         prepare(small, "--output_dir", output, "--splits_from", tmp_path)

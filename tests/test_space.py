@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,6 +142,11 @@ def test_a_page_without_a_model_says_so(tmp_path):
 def test_a_genre_s_name_is_text_on_the_page():
     shown = page_module().bars([("<b>rock & roll", 0.5)], {})
     assert "&lt;b&gt;rock &amp; roll" in shown and "<b>" not in shown
+    page = page_module().page(SimpleNamespace(labels=["*rock*", "<b>pop"]))
+    texts = [
+        part["props"].get("value") for part in page.config["components"] if part["type"] == "html"
+    ]
+    assert any("knows *rock*, &lt;b&gt;pop." in text for text in texts if text)
 
 
 @needs_gradio

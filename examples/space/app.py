@@ -36,7 +36,7 @@ LARGEST_FILE = "200mb"
 GENRES_SHOWN = 6  # as many as the timeline has colours for
 CSS = """
 .gradio-container { max-width: 1000px !important; margin: 0 auto !important; }
-.gradio-container h1 { font-size: 1.5rem; margin: 0; }
+.gradio-container h1 { font-size: 1.5rem; font-weight: 700; margin: 0; }
 main.fillable { padding-top: 16px !important; }
 .genre { display: flex; gap: 10px; align-items: center; padding: 2px 0; }
 .genre .name { flex: 0 0 35%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
@@ -84,7 +84,8 @@ def page(classifier: GenreClassifier) -> gr.Blocks:
 
     options = {"title": "Genres of a song", "fill_width": True, "analytics_enabled": False}
     with gr.Blocks(**options) as blocks:
-        gr.Markdown(f"# Genres of a song\nThis model knows {', '.join(classifier.labels)}.")
+        known = html.escape(", ".join(classifier.labels))
+        gr.HTML(f"<h1>Genres of a song</h1><p>This model knows {known}.</p>")
         with gr.Row():
             with gr.Column(min_width=300, scale=2):
                 song = gr.Audio(
