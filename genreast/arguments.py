@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genreast.audio import CLIP_SECONDS
 from genreast.config import Faults, option, positional
+from genreast.tables import is_table
 
 LONGEST_CLIP = 3600  # seconds
 MOST_OVERLAP = 0.99  # ten windows a second of sound
@@ -114,10 +115,10 @@ class PrepareArguments:
             value = getattr(self, name)
             faults.unless(value is None or value >= 1, f"--{name} is {value}; expected 1 or more")
         faults.unless(
-            self.genre_by in GENRES_BY_NAME or self.genre_by.lower().endswith(".csv"),
+            self.genre_by in GENRES_BY_NAME or is_table(self.genre_by),
             f"--genre_by is '{self.genre_by}'; expected folder, tag or FILE.csv",
         )
-        known = self.group_by in GROUPS_BY_NAME or self.group_by.lower().endswith(".csv")
+        known = self.group_by in GROUPS_BY_NAME or is_table(self.group_by)
         faults.unless(
             known,
             f"--group_by is '{self.group_by}'; expected song, artist, album, folder or FILE.csv",

@@ -10,6 +10,7 @@ from genreast.audiofolder import PREPARATION_FILE
 from genreast.pages import write_page
 from genreast.seals import digests
 from genreast.song_table import SongRow
+from genreast.tables import is_table
 
 LOADING = {"files": '"audiofolder", data_dir="."', "parquet": '"parquet", data_dir="data"'}
 CARD = """---
@@ -85,4 +86,4 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
 
 def _unless_table(name: str, instead: str) -> str:
     """A flag's value, or what is said in the place of a file of this machine."""
-    return instead if name.endswith(".csv") else name
+    return instead if is_table(name) else name

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from genreast.duplicates import connected
 from genreast.songs import as_unicode
-from genreast.tables import normalised
+from genreast.tables import is_table, normalised
 from genreast.tags import spelling
 
 NO_ARTIST = {  # what stands where an artist would, in the languages that taggers offer it in
@@ -56,7 +56,7 @@ def without_group(group_by: str, genre_folders: bool = True) -> str:
     """What is to be said of songs whose `group_key` is None, after their number."""
     if group_by == "folder":
         return "lie in no folder below their genre's" if genre_folders else "lie in no folder"
-    if group_by.lower().endswith(".csv"):
+    if is_table(group_by):
         return f"have no group in '{group_by}'"
     return f"name no {group_by} in their tags"
 

@@ -30,7 +30,7 @@ from genreast.groups import group_keys, joined_groups, without_group
 from genreast.song_table import SongRow, read_songs, summary, write_songs
 from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
-from genreast.tables import read_table, tell_unknown
+from genreast.tables import is_table, read_table, tell_unknown
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, run_dask, run_local, usable_cores
 
@@ -88,7 +88,7 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     without the songs' tags and sound, than there are splits.
     """
     groups = {}
-    if args.group_by.endswith(".csv"):
+    if is_table(args.group_by):
         groups = read_table(args.group_by, "--group_by", "group")
         tell_unknown(groups, args.group_by, [song.path for song in library.songs])
     songs = library.songs

@@ -9,6 +9,11 @@ from pathlib import Path
 from genreast.errors import UserError
 
 
+def is_table(name: str) -> bool:
+    """Whether a setting names a table, not one of the ways that have names of their own."""
+    return name.lower().endswith(".csv")
+
+
 def read_table(file: str, flag: str, column: str) -> dict[str, str]:
     """Path → text from a CSV file with the columns `path` (from the raw folder on) and `column`.
 

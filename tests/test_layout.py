@@ -8,8 +8,8 @@ from conftest import ROOT
 
 # Each module imports only from those before it.
 ROOMS = """
-    garbage errors allocator audio features precision config arguments pages
-    songs tables tags genres coverage splits cuts fingerprint clips preloaded song_table earlier
+    garbage errors tables allocator audio features precision config arguments pages
+    songs tags genres coverage splits cuts fingerprint clips preloaded song_table earlier
     audiofolder seals workers work_folder duplicates groups dataset_card clip_files assembly
     preparation
     imbalance augment batches shards streaming checkpoint held_out model recipe_checks recipe
