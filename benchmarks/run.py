@@ -3,7 +3,7 @@
     python -m benchmarks.run [--quick] [--only features training]
 
 `--quick` takes about ten minutes on two cores, keeps its results apart and prints the tables;
-without it the README's and docs/scaling.md's tables are written anew.
+without it the documents' tables are written anew.
 """
 
 import argparse

@@ -71,7 +71,7 @@ def training(results: Results) -> str:
 
 
 def feeding(results: Results) -> str:
-    """What one GPU asks of disks, decoders and the network between GPUs."""
+    """What one GPU asks of disks and the network between GPUs."""
     gpu, prepared = results.get("gpu", {}), results.get("quality", {}).get("prepared_waivops")
     rows = []
     for share, rate in gpu.get("best_samples_per_second", {}).items():
@@ -80,14 +80,12 @@ def feeding(results: Results) -> str:
         if prepared:
             clip = prepared["bytes"] / prepared["seconds_of_audio"] * CLIP_SECONDS
             read = size_of(rate * clip) + "/s"
-        decoder = decoded_seconds_a_core(results)
-        cores = "" if decoder is None else figure(rate * CLIP_SECONDS / decoder)
         batch = best_batch(gpu, share)
         steps = rate / batch
         # A ring all-reduce sends and receives twice the gradients, 4 bytes a parameter.
         exchange = size_of(2 * 4 * gpu["parameters"] * steps) + "/s"
-        rows.append([*row, read, cores, exchange])
-    heads = ["", "samples/s", "read", "cores that decode mp3 as fast", "gradients exchanged"]
+        rows.append([*row, read, exchange])
+    heads = ["", "samples/s", "read", "gradients exchanged"]
     return markdown(heads, rows, gpu or None)
 
 
@@ -164,13 +162,6 @@ def search_bytes(results: Results, size: int) -> float | None:
     if not sizes or "peak_gigabytes" not in sizes[-1]:
         return None
     return sizes[-1]["peak_gigabytes"] * 1e9 / sizes[-1]["songs"] * size
-
-
-def decoded_seconds_a_core(results: Results) -> float | None:
-    """Seconds of mp3 that one core decodes and resamples in a second."""
-    found = results.get("prepare-20_made_songs", {}).get("ways", {}).get("decoder_alone", {})
-    rate = found.get("audio_seconds_a_second")
-    return rate / WORKERS if rate else None
 
 
 def best_batch(gpu: dict, share: str) -> int:

@@ -1,6 +1,6 @@
-"""Render the README's tables from benchmarks/results/*.json: no figure is typed by hand.
+"""Render the documents' tables from benchmarks/results/*.json: no figure is typed by hand.
 
-    python -m benchmarks.table              # writes README.md and docs/scaling.md
+    python -m benchmarks.table              # writes README.md and the documents in docs/
     python -m benchmarks.table --quick      # prints the tables of the last quick run
 
 A table stands between `<!-- table:NAME -->` and `<!-- /table -->`. One whose results are missing
@@ -34,8 +34,8 @@ def main() -> None:
         print("\n".join(render(results) for render in TABLES.values()))
         return
     results = read_results()
-    write(ROOT / "README.md", TABLES, results)
-    write(ROOT / "docs" / "scaling.md", scaling.TABLES, results)
+    for document, tables in DOCUMENTS.items():
+        write(ROOT / document, tables, results)
 
 
 def targets(results: Results) -> str:
@@ -64,7 +64,7 @@ def prepare(results: Results) -> str:
     shown = [name for name in PREPARED if name in names] or names
     rows = [
         [
-            name.removeprefix("prepare-").replace("_", " "),
+            name.removeprefix("prepare-").replace("_made_songs", " made songs"),
             titles[way],
             between(
                 found["songs_a_second"],
@@ -269,6 +269,11 @@ TABLES = {
     "growth": growth,
     "faults": faults,
     "gpu": gpu,
+}
+DOCUMENTS = {
+    "README.md": {"targets": TABLES["targets"]},
+    "docs/measured.md": {name: one for name, one in TABLES.items() if name != "targets"},
+    "docs/scaling.md": scaling.TABLES,
 }
 
 

@@ -40,7 +40,7 @@ def prediction(text: str, part: str, key: str, value: float, **options) -> Targe
 
 
 def prepared(text: str, way: str, key: str, value: float, **options) -> list[Target]:
-    names = {"prepare-waivops_mini": "loops", "prepare-20_made_songs": "3-minute songs"}
+    names = {"prepare-waivops_mini": "waivops_mini", "prepare-20_made_songs": "3-minute songs"}
     return [
         Target(f"{text}, {names[name]}", name, ("ways", way, key), value, **options)
         for name in PREPARED
@@ -75,7 +75,7 @@ TARGETS = [
         "duplicates_and_statistics_off",
         "times_the_original",
         4,
-        why_missed="decoding alone, the limit, hardly comes to so much: see below",
+        why_missed="decoding alone, the limit, hardly comes to so much",
     ),
     *prepared(
         "peak memory of preparing", "everything_on", "peak_mb", 1200, at_most=True, unit=" MB"
@@ -84,8 +84,8 @@ TARGETS = [
     training("training against the recipe, small", "small"),
     probe("later epochs of a linear probe against the first, tiny", "tiny"),
     probe("later epochs of a linear probe against the first, small", "small"),
-    quality("song macro-F1 over the recipe's, waivops_mini", "waivops_mini"),
-    quality("song macro-F1 over the recipe's, esc10_mini", "esc10_mini"),
+    quality("song macro-F1 over the recipe's after equal time, waivops_mini", "waivops_mini"),
+    quality("clip macro-F1 over the recipe's after equal time, esc10_mini", "esc10_mini"),
     prediction(
         "one song against the stock pipeline", "one_song", "times_faster", 3, why_missed=TWICE
     ),

@@ -18,6 +18,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 def main() -> None:
     """Launch what the command line says; a script that fails has said itself what is wrong."""
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # Without a config it tells at length which values it takes itself, none of them unexpected.
+    logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
     try:
         launch_command(launch_command_parser().parse_args())
     except SignalException as error:

@@ -297,12 +297,11 @@ def test_mistakes_are_named(
 
 
 def test_a_mistake_under_the_launcher_is_one_message(tmp_path):
-    words = [sys.executable, "-m", "genreast.launch", "--cpu", "--num_processes", "1"]
-    words += ["train_hf.py"]
+    words = [sys.executable, "-m", "genreast.launch", "train_hf.py"]
     words += ["--dataset", "nowhere/at/all", "--output_dir", str(tmp_path / "out")]
     result = run(words, cwd=ROOT)
     assert result.returncode == 2
-    assert "Traceback" not in result.stderr
+    assert "Traceback" not in result.stderr and "--num_processes" not in result.stderr
     assert result.stderr.count("nowhere/at/all") == 1
 
 
