@@ -82,7 +82,8 @@ def run_local(
             alone = bool(suspects)
             while (suspects or waiting) and len(running) < (1 if alone else num_workers):
                 task = suspects.popleft() if suspects else waiting.popleft()
-                running[pool.submit(function, task)] = (task, time.monotonic())
+                future = pool.submit(function, task)  # returns when the task's worker has started
+                running[future] = (task, time.monotonic())
                 if alone:
                     break
             done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_crash_and_a_hang_cost_one_task_each():
 def test_a_worker_has_its_libraries_before_its_first_task():
     [(_, loaded)] = run_local(do, [Task(("loaded",), 60)], num_workers=1)
     assert loaded
+
+
+def test_the_start_of_a_worker_is_not_its_task_s_time(monkeypatch):
+    """Libraries on a slow disk took longer than a song may: sound songs were 'unreadable'."""
+    start = ForkServerProcess.start
+
+    def start_slowly(process: ForkServerProcess) -> None:
+        time.sleep(1.5)
+        start(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", start_slowly)
+    [(_, answer)] = run_local(do, [Task(("doze", 1.5), 2.5)], num_workers=1)
+    assert answer == 1.5**2
 
 
 def test_other_errors_are_raised():

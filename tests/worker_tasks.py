@@ -1,4 +1,4 @@
-"""What test tasks do in worker processes: answer, crash, hang, fail, say what was loaded."""
+"""What test tasks do in worker processes: answer, crash, hang, doze, fail, say what was loaded."""
 
 import os
 import signal
@@ -11,6 +11,8 @@ def do(what: str, argument: int = 0) -> int:
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "hang":
         time.sleep(600)
+    if what == "doze":
+        time.sleep(argument)
     if what == "fail":
         raise OSError(28, "No space left on device")
     if what == "loaded":
