@@ -19,7 +19,7 @@ def main() -> int:
     args = parse(EvaluateArguments, __doc__)
 
     # Torch and transformers take seconds to import: the flags are checked first.
-    from genreast import checkpoint, comparison, evaluation, figures, png, report, summary
+    from genreast import comparison, evaluation, figures, png, pretrained, report, summary
     from genreast.allocator import keep_freed_memory
     from genreast.audiofolder import fingerprint, load_splits, names_songs
     from genreast.garbage import resume_collection
@@ -48,7 +48,7 @@ def main() -> int:
         "dataset": args.dataset,
         "dataset_fingerprint": fingerprint(dataset),
         "model": args.model,
-        "model_fingerprint": checkpoint.fingerprint(args.model),
+        "model_fingerprint": pretrained.fingerprint(args.model),
     }
     evaluation.check_folder(folder, made)
     if args.compare:

@@ -21,7 +21,8 @@ from genreast.allocator import keep_freed_memory
 from genreast.audiofolder import label_names, load_splits
 from genreast.batches import ClipDataset
 from genreast.fine_tune import quiet_libraries
-from genreast.model import feature_extractor, from_scratch, set_labels, window_frames
+from genreast.model import feature_extractor, from_scratch, set_labels
+from genreast.model_window import window_frames
 from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
 

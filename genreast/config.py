@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
-from genreast.errors import UserError
+from genreast.errors import UserError, one_line
 
 Settings = TypeVar("Settings")
 
@@ -179,7 +179,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"config '{path}' cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"config '{path}' is not YAML: {one_line(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

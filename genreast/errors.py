@@ -55,6 +55,12 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
+def one_line(error: BaseException, most: int = 300) -> str:
+    """What an error of a library says, on one line of at most `most` characters."""
+    text = " ".join(str(error).split())
+    return text[:most] + ("…" if len(text) > most else "")
+
+
 def check_writable(folder: Path) -> None:
     """Make a folder where it is missing, and raise UserError where no file can be made in it: what
     long work ends in is tried before it.

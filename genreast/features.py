@@ -28,6 +28,11 @@ BANDS = 8  # of mel filters, on a CPU
 STATS_FILE = "feature_stats.json"
 
 
+def num_samples(frames: int) -> int:
+    """The samples that so many frames span."""
+    return (frames - 1) * FRAME_SHIFT + FRAME_LENGTH
+
+
 def num_frames(samples: int | torch.Tensor) -> int | torch.Tensor:
     """Frames of 25 ms every 10 ms that lie wholly inside `samples` samples, as Kaldi counts."""
     frames = (samples - FRAME_LENGTH) // FRAME_SHIFT + 1
@@ -147,7 +152,7 @@ class LogMel(nn.Module):
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, samples) and the real samples of each (batch,) → (batch, max_length, mel)."""
         dtype = torch.float64 if self.exact and not self.training else torch.float32
-        waveforms = waveforms[:, : (self.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH]
+        waveforms = waveforms[:, : num_samples(self.max_length)]
         features = log_mel(waveforms, self.num_mel_bins, dtype)
         if lengths is not None:
             real = num_frames(lengths).to(features.device)

@@ -33,6 +33,7 @@ from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
+from genreast.model_window import set_window, window_frames
 from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
@@ -209,7 +210,7 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     if args.from_scratch:
         model = models.from_scratch(
             args.from_scratch,
-            max_length=models.window_frames(min(clip_seconds, args.window_seconds or CLIP_SECONDS)),
+            max_length=window_frames(min(clip_seconds, args.window_seconds or CLIP_SECONDS)),
             time_stride=args.time_stride,
             frequency_stride=args.frequency_stride,
             attn_implementation=args.attn_implementation,
@@ -218,11 +219,11 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     else:
         model = pretrained(args)
         notes = [f"start       {args.model_name_or_path}"]
-        max_length = models.window_frames(args.window_seconds) if args.window_seconds else None
+        max_length = window_frames(args.window_seconds) if args.window_seconds else None
         models.resize(model, max_length, args.time_stride, args.frequency_stride)
     if models.set_labels(model, names) and not args.from_scratch:
         notes.append(f"            with a new head for {len(names)} genres")
-    models.set_window(model.config, clip_seconds)
+    set_window(model.config, clip_seconds)
     if args.freeze == "body":
         models.freeze_body(model)
     if is_foreign(args.dataset):

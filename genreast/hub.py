@@ -15,10 +15,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import get_token
 
-from genreast.checkpoint import WEIGHTS_FILE
 from genreast.destination import Destination, differences, page_was_edited, pull_request_with
 from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
+from genreast.pretrained import WEIGHTS_FILE
 from genreast.staging import files_in
 
 

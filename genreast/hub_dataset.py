@@ -18,7 +18,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from genreast.audiofolder import METADATA_FILE
 from genreast.clip_files import link, write_shards
-from genreast.errors import UserError
+from genreast.errors import UserError, one_line
 from genreast.licenses import check_license
 from genreast.model_card import literal
 from genreast.pages import without_seal, write_page
@@ -137,8 +137,9 @@ def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: 
     try:
         card = DatasetCard(without_seal(text))
     except (ValueError, yaml.YAMLError) as error:
-        words = " ".join(str(error).split())
-        raise UserError(f"the block at the top of '{readme}' is no YAML: {words}") from error
+        raise UserError(
+            f"the block at the top of '{readme}' is no YAML: {one_line(error)}"
+        ) from error
     splits = _splits(dataset_dir)
     data = card.data.to_dict() | _metadata(splits, license, as_audiofolder)
     name = repo_id.split("/")[1]

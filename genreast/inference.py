@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from genreast import attention, checkpoint, last_layer, packed
+from genreast import attention, last_layer, packed, pretrained
 from genreast.audio import (
     CLIP_SECONDS,
     SAMPLING_RATE,
     AudioError,
 )
-from genreast.errors import UserError
+from genreast.errors import UserError, one_line
 from genreast.features import LogMel, pad_batch
+from genreast.model_window import window_samples
 from genreast.precision import choose, is_large, remarks
 from genreast.windows import Cut, SongAudio, Source, read_songs
 
@@ -92,8 +93,8 @@ class GenreClassifier:
         if on_cpu and self.dtype == torch.bfloat16:
             attention.use(model)
             packed.use(model)
-        self.labels = checkpoint.label_names(model)
-        self.window = checkpoint.window_samples(model.config)
+        self.labels = pretrained.label_names(model)
+        self.window = window_samples(model.config)
 
     @classmethod
     def from_pretrained(
@@ -104,7 +105,7 @@ class GenreClassifier:
         `precision` is float32, bfloat16 or auto: bfloat16 where it is faster.
         """
         _check_device(device)
-        return cls(*checkpoint.load(str(name)), device, precision)
+        return cls(*pretrained.load(str(name)), device, precision)
 
     def __call__(self, song: Source, **options) -> SongPrediction:
         """Hear one song; options as in `predict`. Raises AudioError when there is no answer."""
@@ -296,5 +297,5 @@ def _check_device(device: str | None) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        words = " ".join(str(error).split())[:120]
+        words = one_line(error, 120)
         raise UserError(f"--device is '{device}', which cannot be used here: {words}") from error

@@ -4,22 +4,18 @@ Whatever it starts from, the result is a plain `ASTForAudioClassification` with 
 labels, the asked-for window length and strides, and frozen parts.
 """
 
-import math
 import pickle
 import tempfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, SAMPLING_RATE
-from genreast.checkpoint import could_be_on_the_hub, hub_words, longest_window, one_line
-from genreast.errors import UserError
-from genreast.features import num_frames
+from genreast.errors import UserError, one_line
+from genreast.pretrained import load_ast, read_config
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # the published AST models' (Gong 2021)
 
@@ -32,27 +28,6 @@ SIZES = {
     "small": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "stride": 16},
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "stride": 10},
 }
-
-
-def window_frames(seconds: float) -> int:
-    """Frames a model needs to hear `seconds` at once, rounded up to whole patches of 16.
-
-    10 s need 998 frames and get 1008; the published AudioSet models use 1024.
-    """
-    return max(1, math.ceil(num_frames(round(seconds * SAMPLING_RATE)) / 16)) * 16
-
-
-def set_window(config: ASTConfig, clip_seconds: float) -> None:
-    """Note in the config, as `clip_seconds`, the length of window the model is trained on.
-
-    Clips longer than the model can hear are cut to 10 s, or to its own window where that is less.
-    In whole milliseconds, rounded up: a window shorter than the clips would split them. No window
-    is shorter than a frame.
-    """
-    samples = max(round(clip_seconds * SAMPLING_RATE), FRAME_LENGTH)
-    if samples > longest_window(config):
-        samples = min(round(CLIP_SECONDS * SAMPLING_RATE), longest_window(config))
-    config.clip_seconds = math.ceil(samples / (SAMPLING_RATE // 1000)) / 1000
 
 
 def from_scratch(
@@ -96,33 +71,9 @@ def from_pretrained(source: str, attn_implementation: str = "sdpa") -> ASTForAud
 
     Raises UserError when there is none, when the Hub cannot be reached, or when it is no AST.
     """
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise UserError(f"'{source}' is no model folder: it holds no config.json")
-    if not Path(source).exists() and not could_be_on_the_hub(source):
-        raise UserError(f"model '{source}' is not there: expected a model folder or a Hub id")
-    try:
-        config = ASTConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model '{source}' {hub_words(error)}") from error
-    try:
-        if config.model_type != ASTConfig.model_type:
-            raise UserError(
-                f"'{source}' is a {config.model_type} model; expected an Audio Spectrogram "
-                "Transformer (audio-spectrogram-transformer)"
-            )
-        model, report = ASTForAudioClassification.from_pretrained(
-            source,
-            config=config,
-            attn_implementation=attn_implementation,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
-        misfit = "ignore_mismatched_sizes" in str(error)
-        cause = "its weights do not fit its config.json" if misfit else one_line(error)
-        raise UserError(f"model '{source}' cannot be loaded: {cause}") from error
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("classifier."))
+    read_config(source)
+    model, missing = load_ast(source, attn_implementation=attn_implementation)
+    missing = [name for name in missing if not name.startswith("classifier.")]
     if missing:
         raise UserError(
             f"model '{source}' lacks {len(missing)} weights, such as '{missing[0]}': it is a part "

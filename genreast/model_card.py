@@ -17,9 +17,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import ASTConfig
 
 from genreast.audio import SAMPLING_RATE
-from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.licenses import check_license
+from genreast.model_window import window_samples
 from genreast.staging import FIGURES, read_json, safetensors_header
 from genreast.summary import number, unit_of
 

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from genreast import checkpoint
+from genreast import pretrained
 from genreast.audio import SAMPLING_RATE
-from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
+from genreast.pretrained import fingerprint
 from genreast.score_check import MADE_SOUND, KnownClip
 from genreast.staging import fill_aside, read_json
 
@@ -55,7 +55,7 @@ def export(model_dir: Path, clips: list[KnownClip]) -> None:
     if _is_done(folder, source):
         return  # measured anew, its speeds would make each run another commit
     print("exporting to ONNX", file=sys.stderr)
-    model, extractor = checkpoint.load(str(model_dir))
+    model, extractor = pretrained.load(str(model_dir))
     sounds = [clip.samples for clip in clips]
     features = extractor(sounds, sampling_rate=SAMPLING_RATE, return_tensors="np")["input_values"]
 

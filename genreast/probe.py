@@ -17,8 +17,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from genreast.audio import SAMPLING_RATE
 from genreast.batches import EMPTY, NO_LABEL, ClipDataset, collate
-from genreast.checkpoint import window_samples
 from genreast.errors import UserError
+from genreast.model_window import window_samples
 from genreast.recipe import TrainArguments
 from genreast.training import GenreTrainer
 

@@ -15,8 +15,8 @@ from transformers import ASTConfig, pipeline
 from transformers.utils import logging
 
 from genreast.audio import FRAME_LENGTH, SAMPLING_RATE, AudioError, load_audio
-from genreast.checkpoint import window_samples
-from genreast.errors import UserError
+from genreast.errors import UserError, one_line
+from genreast.model_window import window_samples
 
 CLIPS = 8
 MADE_SOUND = "a made sound"
@@ -65,7 +65,7 @@ def check_scores(folder: Path, clips: list[KnownClip]) -> None:
     try:
         classifier = pipeline("audio-classification", model=str(folder), device="cpu")
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise UserError(f"pipeline() cannot load what is to be published: {reason}") from error
     for clip in clips:
         answers = classifier(clip.samples, top_k=None)
@@ -118,10 +118,10 @@ def _scores_of_model(model_dir: Path, samples: np.ndarray) -> dict[str, float]:
     """Probabilities by label, through the model and its extractor without the pipeline."""
     import torch
 
-    from genreast import checkpoint
+    from genreast import pretrained
 
-    model, extractor = checkpoint.load(str(model_dir))
+    model, extractor = pretrained.load(str(model_dir))
     inputs = extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
     with torch.inference_mode():
         probabilities = model(**inputs).logits.softmax(-1)[0].tolist()
-    return dict(zip(checkpoint.label_names(model), probabilities, strict=True))
+    return dict(zip(pretrained.label_names(model), probabilities, strict=True))

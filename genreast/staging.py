@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
 from genreast.pages import is_sealed, write_page
+from genreast.pretrained import fingerprint
 from genreast.songs import is_junk
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")

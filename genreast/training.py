@@ -31,8 +31,7 @@ from genreast.batches import (
     pool_windows,
     split_windows,
 )
-from genreast.checkpoint import one_line, window_samples
-from genreast.errors import UserError
+from genreast.errors import UserError, one_line
 from genreast.features import LogMel
 from genreast.imbalance import (
     ClassificationLoss,
@@ -45,6 +44,7 @@ from genreast.imbalance import (
 from genreast.loading import decoding_processes
 from genreast.metrics import evaluate_clips
 from genreast.model import load_weights
+from genreast.model_window import window_samples
 from genreast.optimizer import parameter_groups
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips

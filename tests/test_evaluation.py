@@ -11,9 +11,9 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
 from genreast import audiofolder, evaluation, summary
-from genreast.checkpoint import fingerprint
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
+from genreast.pretrained import fingerprint
 
 GENRES = ["disco", "rock", "jazz"]  # not the model's order
 

@@ -13,7 +13,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from transformers import ASTConfig, ASTModel, BertConfig, pipeline
 
-from genreast import attention, checkpoint, inference
+from genreast import attention, inference, pretrained
 from genreast.audio import AudioError, load_audio, window_starts
 from genreast.errors import UserError
 from genreast.features import LogMel
@@ -105,7 +105,7 @@ def test_bfloat16_moves_probabilities_a_little_and_auto_keeps_very_small_models_
 def test_auto_is_bfloat16_where_the_cpu_multiplies_it(tiny_model, monkeypatch, ability, expected):
     monkeypatch.setattr("genreast.precision.LEAST_PARAMETERS", 0)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {ability: True})
-    model, _ = checkpoint.load(str(tiny_model))
+    model, _ = pretrained.load(str(tiny_model))
     assert choose("auto", model, torch.device("cpu")) == (expected or torch.float32)
 
 
@@ -198,7 +198,7 @@ def change_config(folder, **changes):
 def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
     def refuse(folder, words):
         with pytest.raises(UserError, match=words):
-            checkpoint.load(str(folder))
+            pretrained.load(str(folder))
 
     refuse(tmp_path, "holds no config.json")
     refuse(tmp_path / "nowhere", "is not there")
@@ -280,7 +280,7 @@ def test_features_are_exact_where_a_precision_is_asked_for_and_quick_otherwise(t
         GenreClassifier.from_pretrained(tiny_model, "cpu", precision).log_mel(noise)
         for precision in ("auto", "float32")
     )
-    exact = LogMel.from_extractor(checkpoint.load(str(tiny_model))[1]).eval()
+    exact = LogMel.from_extractor(pretrained.load(str(tiny_model))[1]).eval()
     assert torch.equal(asked, exact(noise))
     assert torch.equal(quick, exact.train()(noise)) and not torch.equal(quick, asked)
 

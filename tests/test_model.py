@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTForAudioClassification
 
-from genreast import checkpoint
 from genreast import model as models
+from genreast import model_window
 from genreast.errors import UserError
 
 SMALL = {
@@ -59,7 +59,7 @@ def test_another_window_interpolates_positions_in_time_and_frequency(small, seco
         embeddings.position_embeddings[0, 2:, 0] = mel.flatten()
         embeddings.position_embeddings[0, 2:, 1] = time.flatten()
     special = embeddings.position_embeddings[0, :2].clone()
-    models.resize(small, models.window_frames(seconds))
+    models.resize(small, model_window.window_frames(seconds))
     resized = embeddings.position_embeddings[0]
     assert torch.equal(resized[:2], special)
     assert embeddings.get_shape(small.config) == (rows, columns)
@@ -107,26 +107,26 @@ def test_weights_are_loaded_by_the_names_they_are_saved_under(small, tmp_path):
 
 def test_the_window_is_the_clips_length_where_the_model_can_hear_it():
     config = ASTConfig(**SMALL)
-    models.set_window(config, 10.0)
-    assert checkpoint.window_samples(config) == 160_000
-    models.set_window(config, 5.0)
-    assert checkpoint.window_samples(config) == 80_000
-    models.set_window(config, 30.0)  # longer than it can hear: 10 s of it at a time
-    assert checkpoint.window_samples(config) == 160_000
-    config.max_length = models.window_frames(30)
-    models.set_window(config, 30.0)
-    assert checkpoint.window_samples(config) == 480_000
+    model_window.set_window(config, 10.0)
+    assert model_window.window_samples(config) == 160_000
+    model_window.set_window(config, 5.0)
+    assert model_window.window_samples(config) == 80_000
+    model_window.set_window(config, 30.0)  # longer than it can hear: 10 s of it at a time
+    assert model_window.window_samples(config) == 160_000
+    config.max_length = model_window.window_frames(30)
+    model_window.set_window(config, 30.0)
+    assert model_window.window_samples(config) == 480_000
 
 
 @pytest.mark.parametrize("samples", [16_000, 16_501, 17_600, 80_001, 159_999])
 def test_a_clip_fits_the_window_made_for_it(samples):
     """All but by less than a millisecond."""
     config = ASTConfig(**SMALL)
-    models.set_window(config, samples / 16_000)
-    assert 0 <= checkpoint.window_samples(config) - samples < 16
+    model_window.set_window(config, samples / 16_000)
+    assert 0 <= model_window.window_samples(config) - samples < 16
     config.max_length = 98  # the longest window that it hears
-    models.set_window(config, checkpoint.longest_window(config) / 16_000)
-    assert checkpoint.window_samples(config) == checkpoint.longest_window(config)
+    model_window.set_window(config, model_window.longest_window(config) / 16_000)
+    assert model_window.window_samples(config) == model_window.longest_window(config)
 
 
 def test_what_is_no_ast_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
-from genreast import checkpoint, onnx_export
+from genreast import onnx_export, pretrained
 from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
@@ -42,7 +42,7 @@ def features(exported) -> np.ndarray:
         np.random.default_rng(0).normal(0, 0.1, 80_000),
         np.zeros(80_000),
     ]
-    extractor = checkpoint.load(str(exported))[1]
+    extractor = pretrained.load(str(exported))[1]
     return extractor(sounds, sampling_rate=16_000, return_tensors="np")["input_values"]
 
 
@@ -57,7 +57,7 @@ def logits_of(path: Path, features: np.ndarray) -> np.ndarray:
 
 
 def pytorch_logits(model_dir: Path, features: np.ndarray) -> np.ndarray:
-    model = checkpoint.load(str(model_dir))[0]
+    model = pretrained.load(str(model_dir))[0]
     with torch.inference_mode():
         return model(torch.from_numpy(features)).logits.numpy()
 
@@ -82,7 +82,7 @@ def test_on_real_music_float32_agrees(exported, shared_audio):
     from genreast.audio import load_audio
 
     songs = sorted((shared_audio / "waivops_mini").rglob("*.mp3"))[::30]
-    extractor = checkpoint.load(str(exported))[1]
+    extractor = pretrained.load(str(exported))[1]
     clips = [load_audio(song)[:160_000] for song in songs]
     features = extractor(clips, sampling_rate=16_000, return_tensors="np")["input_values"]
     found = logits_of(exported / "onnx" / "model.onnx", features)
@@ -154,7 +154,7 @@ def test_missing_packages_are_named(monkeypatch):
 
 
 def test_an_export_that_differs_is_refused(exported, features, tmp_path):
-    model = checkpoint.load(str(exported))[0]
+    model = pretrained.load(str(exported))[0]
     with torch.no_grad():
         model.classifier.dense.bias[0] += 0.01
     with pytest.raises(UserError, match=r"not give PyTorch's logits: they differ by 0\.01"):

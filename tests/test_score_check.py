@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 from trained_model import GENRES, make_model_dir
 from transformers import ASTConfig
 
-from genreast.checkpoint import window_samples
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
+from genreast.model_window import window_samples
 from genreast.score_check import CLIPS, TOLERANCES, check_scores, known_clips
 
 METRICS = {"split": "test", "dataset": "nowhere"}

@@ -9,8 +9,8 @@ import torch
 import yaml
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from genreast.checkpoint import fingerprint
 from genreast.metrics import evaluate_clips
+from genreast.pretrained import fingerprint
 
 GENRES = ["jazz", "pop|punk", "rock"]
 PUBLISHED = [  # beside the training's curves, whose file has a name of its own

@@ -1,15 +1,17 @@
-"""A trained model from its folder or the Hub, checked before it is used.
+"""A model from its folder or the Hub, checked before it is used or trained further.
 
 Only safetensors are read and no remote code is run. What cannot be used is refused in words: no
 such model, no audio classification, no label names.
 """
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genreast.audio import CLIP_SECONDS, FRAME_LENGTH, FRAME_SHIFT, SAMPLING_RATE
-from genreast.errors import UserError
+from genreast.audio import SAMPLING_RATE
+from genreast.errors import UserError, one_line
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 ONE_LABEL = "single_label_classification"  # whose scores are a softmax
@@ -21,26 +23,81 @@ WEIGHTS_FILE = "model.safetensors"
 def load(name: str) -> tuple[Any, Any]:
     """The `ASTForAudioClassification` in float32, ready to evaluate, and its feature extractor.
 
-    Raises UserError when there is no such model, the Hub cannot be reached, or it is not a genre
-    classifier of this kind.
+    Raises UserError as `read_config` and `load_ast` do, and when it is no genre classifier.
     """
-    config = _read_config(name)
-    _check_config(name, config)
+    _check_classifier(name, read_config(name))
     if Path(name).is_dir():
         _check_file(name, EXTRACTOR_FILE)
         _check_file(name, WEIGHTS_FILE)
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import ASTFeatureExtractor, ASTForAudioClassification
+    from transformers import ASTFeatureExtractor
+
+    with _faults(name):
+        extractor = ASTFeatureExtractor.from_pretrained(name)
+    model, missing = load_ast(name)
+    if missing:
+        raise UserError(
+            f"model '{name}' has no trained '{missing[0]}': it is not a finished audio classifier; "
+            "fine-tune it first with train_hf.py"
+        )
+    _check_extractor(name, model, extractor)
+    return model.eval(), extractor
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The config.json of an AST in a folder or on the Hub.
+
+    Raises UserError when there is no such model, the Hub cannot be reached, or it is no AST.
+    """
+    if Path(name).is_dir():
+        _check_file(name, CONFIG_FILE)
+    elif Path(name).exists():
+        raise UserError(f"model '{name}' is a file; expected a model folder or a Hub id")
+    elif not could_be_on_the_hub(name):
+        raise UserError(f"model '{name}' is not there: expected a model folder or a Hub id")
+    from transformers import PreTrainedConfig
+
+    try:
+        config = PreTrainedConfig.get_config_dict(name)[0]
+    except (OSError, ValueError) as error:
+        raise UserError(f"model '{name}' {_hub_words(error)}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"the {CONFIG_FILE} of model '{name}' is no object; copy it again")
+    kind = config.get("model_type")
+    if kind != MODEL_TYPE:
+        raise UserError(f"model '{name}' is of type '{kind}'; expected '{MODEL_TYPE}'")
+    return config
+
+
+def load_ast(name: str, **options) -> tuple[Any, list[str]]:
+    """The `ASTForAudioClassification` in float32, and its weights that `name` has not, sorted.
+
+    `options` are those of transformers' `from_pretrained`. Raises UserError when the files are
+    damaged or do not fit each other.
+    """
+    from transformers import ASTForAudioClassification
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # reading one file from disk: nothing to wait for
     try:
-        extractor = ASTFeatureExtractor.from_pretrained(name)
-        model, report = ASTForAudioClassification.from_pretrained(
-            name, dtype="float32", use_safetensors=True, output_loading_info=True
-        )
+        with _faults(name):
+            model, report = ASTForAudioClassification.from_pretrained(
+                name, dtype="float32", use_safetensors=True, output_loading_info=True, **options
+            )
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    return model, sorted(report["missing_keys"])
+
+
+@contextlib.contextmanager
+def _faults(name: str) -> Iterator[None]:
+    """Turn what goes wrong in loading a model's files into a UserError."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except SafetensorError as error:
         raise UserError(
             f"the weights of model '{name}' are cut short or no safetensors ({one_line(error)});"
@@ -51,33 +108,11 @@ def load(name: str) -> tuple[Any, Any]:
         if "ignore_mismatched_sizes" in words:
             words = f"its weights have other shapes than its {CONFIG_FILE} says"
         raise UserError(f"model '{name}' cannot be loaded: {words}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])[0]
-        raise UserError(
-            f"model '{name}' has no trained '{missing}': it is not a finished audio classifier; "
-            "fine-tune it first with train_hf.py"
-        )
-    _check_extractor(name, model, extractor)
-    return model.eval(), extractor
 
 
 def label_names(model: Any) -> list[str]:
     """The genres in the order of the model's outputs."""
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
-
-
-def longest_window(config: Any) -> int:
-    """Samples that a model of this `ASTConfig` can hear at once."""
-    return (config.max_length - 1) * FRAME_SHIFT + FRAME_LENGTH
-
-
-def window_samples(config: Any) -> int:
-    """Samples of one window: as long as the clips of training, at most what the model can hear."""
-    seconds = getattr(config, "clip_seconds", None) or CLIP_SECONDS
-    return min(longest_window(config), round(seconds * SAMPLING_RATE))
 
 
 def fingerprint(name: str | Path) -> str:
@@ -99,30 +134,12 @@ def could_be_on_the_hub(name: str) -> bool:
     return name.count("/") <= 1 and not name.startswith((".", "/", "~")) and not inside
 
 
-def _read_config(name: str) -> dict[str, Any]:
-    if Path(name).is_dir():
-        _check_file(name, CONFIG_FILE)
-    elif Path(name).exists():
-        raise UserError(f"model '{name}' is a file; expected a model folder or a Hub id")
-    elif not could_be_on_the_hub(name):
-        raise UserError(f"model '{name}' is not there: expected a model folder or a Hub id")
-    from transformers import PreTrainedConfig
-
-    try:
-        config = PreTrainedConfig.get_config_dict(name)[0]
-    except (OSError, ValueError) as error:
-        raise UserError(f"model '{name}' {hub_words(error)}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"the {CONFIG_FILE} of model '{name}' is no object; copy it again")
-    return config
-
-
 def _check_file(name: str, file: str) -> None:
     if not (Path(name) / file).is_file():
         raise UserError(f"'{name}' is no model folder: it holds no {file}")
 
 
-def hub_words(error: BaseException) -> str:
+def _hub_words(error: BaseException) -> str:
     """Why a model's files could not be had, from the chain of exceptions."""
     from huggingface_hub import errors
 
@@ -143,10 +160,8 @@ def hub_words(error: BaseException) -> str:
     return f"cannot be loaded: {one_line(error)}"
 
 
-def _check_config(name: str, config: dict[str, Any]) -> None:
-    kind = config.get("model_type")
-    if kind != MODEL_TYPE:
-        raise UserError(f"model '{name}' is of type '{kind}'; expected '{MODEL_TYPE}'")
+def _check_classifier(name: str, config: dict[str, Any]) -> None:
+    """Refuse a model whose outputs are not the probabilities of genres with names."""
     architecture = (config.get("architectures") or ["ASTForAudioClassification"])[0]
     if architecture != "ASTForAudioClassification":
         raise UserError(
@@ -180,15 +195,9 @@ def _check_extractor(name: str, model: Any, extractor: Any) -> None:
         for key, found, expected in [
             ("max_length", extractor.max_length, model.config.max_length),
             ("num_mel_bins", extractor.num_mel_bins, model.config.num_mel_bins),
-            ("sampling_rate", extractor.sampling_rate, 16_000),
+            ("sampling_rate", extractor.sampling_rate, SAMPLING_RATE),
         ]
         if found != expected
     ]
     if faults:
         raise UserError(f"model '{name}' does not fit its features: {'; '.join(faults)}")
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of a library says, on one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return text[:300] + ("…" if len(text) > 300 else "")
