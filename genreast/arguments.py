@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genreast.audio import CLIP_SECONDS
 from genreast.config import Faults, option, positional
+from genreast.hub_ids import is_hub_id
 from genreast.tables import is_table
 
 LONGEST_CLIP = 3600  # seconds
@@ -308,7 +309,7 @@ class PushArguments:
         )
         for repo_id in filter(None, (self.repo_id, self.dataset_repo, self.space)):
             faults.unless(
-                _is_repo_id(repo_id),
+                is_hub_id(repo_id),
                 f"'{repo_id}' is not a Hub id; expected USER/NAME of letters, digits and - _ .",
             )
         faults.unless(
@@ -322,13 +323,3 @@ class PushArguments:
         faults.unless(self.commit_message.strip(), "--commit_message is empty")
         faults.unless(self.revision.strip(), "--revision is empty: name a branch, such as main")
         faults.report()
-
-
-def _is_repo_id(name: str) -> bool:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return "/" in name

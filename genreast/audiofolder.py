@@ -30,6 +30,7 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError
 
 from genreast.errors import UserError
+from genreast.hub_ids import could_be_on_the_hub
 from genreast.splits import SPLITS
 
 METADATA_FILE = "metadata.parquet"
@@ -125,7 +126,7 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
     """Turn what goes wrong in opening a dataset into a UserError that says how to make one."""
     folder = Path(dataset)
     try:
-        if not folder.exists() and not _could_be_on_the_hub(folder):
+        if not folder.exists() and not could_be_on_the_hub(str(dataset)):
             raise FileNotFoundError("no such folder")
         yield
     except (OSError, ValueError, DatasetGenerationError) as error:
@@ -241,11 +242,6 @@ def _load_any(folder: Path, dataset: str | Path, config: str | None) -> DatasetD
         if config or not folder.is_dir() or _has_shards(folder):
             return load_dataset(str(dataset), config)
         return load_dataset("audiofolder", data_dir=str(folder))
-
-
-def _could_be_on_the_hub(path: Path) -> bool:
-    """USER/NAME, and not a name inside a folder of this machine: asking the Hub takes a while."""
-    return len(path.parts) == 2 and not path.is_absolute() and not path.parent.is_dir()
 
 
 def _rename(split: Dataset, ours: dict[str, str]) -> Dataset:

@@ -18,6 +18,7 @@ from transformers import ASTConfig
 
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError
+from genreast.hub_ids import could_be_on_the_hub
 from genreast.licenses import check_license
 from genreast.model_window import window_samples
 from genreast.staging import FIGURES, read_json, safetensors_header
@@ -242,6 +243,7 @@ def read_facts(
     labels, settings = config["id2label"], training.get("settings") or {}
     data = training.get("dataset") or {}
     base_model = training.get("base_model")
+    dataset = data.get("name") if data.get("on_hub") else None
     unit = unit_of(evaluation)
     levels = ("song", "clip") if unit == "song" else ("clip",)
     trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
@@ -254,8 +256,8 @@ def read_facts(
         parameters=sum(
             math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
         ),
-        base_model=base_model if _is_hub_id(base_model) else None,
-        trained_on=data["name"] if data.get("on_hub") and _is_hub_id(data.get("name")) else None,
+        base_model=base_model if could_be_on_the_hub(base_model) else None,
+        trained_on=dataset if could_be_on_the_hub(dataset) else None,
         songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
         preparation=data.get("preparation") or {},
         recipe=_recipe(settings),
@@ -366,15 +368,6 @@ def _plain(value: Any) -> str:
     if value is True:
         return "yes"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _is_hub_id(name: Any) -> bool:
-    """Whether a name that training was given is one on the Hub, and not a folder here."""
-    return (
-        isinstance(name, str)
-        and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)
-        and (not Path(name).exists())
-    )
 
 
 def _read(path: Path, parse) -> dict:

@@ -12,6 +12,7 @@ from typing import Any
 
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
+from genreast.hub_ids import could_be_on_the_hub
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 ONE_LABEL = "single_label_classification"  # whose scores are a softmax
@@ -53,7 +54,9 @@ def read_config(name: str) -> dict[str, Any]:
     elif Path(name).exists():
         raise UserError(f"model '{name}' is a file; expected a model folder or a Hub id")
     elif not could_be_on_the_hub(name):
-        raise UserError(f"model '{name}' is not there: expected a model folder or a Hub id")
+        raise UserError(
+            f"model '{name}' is not there: expected a model folder or a Hub id, USER/NAME"
+        )
     from transformers import PreTrainedConfig
 
     try:
@@ -127,13 +130,6 @@ def fingerprint(name: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def could_be_on_the_hub(name: str) -> bool:
-    """NAME or USER/NAME, and no name inside a folder of this machine: the Hub is slow to say no."""
-    path = Path(name)
-    inside = len(path.parts) == 2 and path.parent.is_dir()
-    return name.count("/") <= 1 and not name.startswith((".", "/", "~")) and not inside
-
-
 def _check_file(name: str, file: str) -> None:
     if not (Path(name) / file).is_file():
         raise UserError(f"'{name}' is no model folder: it holds no {file}")
@@ -149,7 +145,6 @@ def _hub_words(error: BaseException) -> str:
     kinds = [
         (errors.GatedRepoError, "is gated: ask for access on its page, then `hf auth login`"),
         (errors.RepositoryNotFoundError, "is neither a folder here nor a model on the Hub you see"),
-        (errors.HFValidationError, "is neither a folder here nor a Hub id (USER/NAME)"),
         (errors.LocalEntryNotFoundError, "is not a folder here, and the Hub cannot be reached"),
         (errors.OfflineModeIsEnabled, "is not a folder here, and the Hub is off (HF_HUB_OFFLINE)"),
         (errors.EntryNotFoundError, "has no config.json on the Hub: it is no transformers model"),

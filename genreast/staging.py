@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from genreast.errors import UserError
+from genreast.hub_ids import is_hub_id
 from genreast.pages import is_sealed, write_page
 from genreast.pretrained import fingerprint
 from genreast.songs import is_junk
@@ -57,7 +58,6 @@ PLACES = (
     *("model", "dataset", "other", "other_model"),
     *("name", "output_dir", "model_name_or_path", "pth_labels"),
 )
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def check_model_dir(model_dir: Path) -> None:
@@ -226,7 +226,7 @@ def _shortened(content: Any) -> Any:
         return content
     return {
         key: _last_part(value)
-        if key in PLACES and isinstance(value, str) and not HUB_ID.fullmatch(value)
+        if key in PLACES and isinstance(value, str) and not is_hub_id(value)
         else _shortened(value)
         for key, value in content.items()
     }
