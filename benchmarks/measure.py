@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.markdown import QUICK, RESULTS, ROOT
+from genreast.atomic import at_once
 
 LIBRARIES = ("torch", "torchcodec", "transformers", "accelerate", "datasets", "librosa", "scipy")
 
@@ -125,10 +126,9 @@ def save(name: str, result: dict[str, Any], command: str, quick: bool = False) -
     folder = QUICK if quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     content = {**result, "command": command, "commit": commit(), **machine()}
-    part = folder / f"{name}.json.part"
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     path = folder / f"{name}.json"
-    os.replace(part, path)
+    with at_once(path) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print(path.relative_to(ROOT), file=sys.stderr)
     return path
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from genreast.atomic import at_once
 from genreast.errors import UserError
 from genreast.inference import SongPrediction
 from genreast.songs import find_files
@@ -121,8 +122,7 @@ def save_embeddings(
     `labels` (classes,) those are of."""
     embeddings = np.array([prediction.embedding for prediction in answered], np.float32)
     probabilities = np.array([prediction.probabilities for prediction in answered])
-    part = f"{path}.part"
-    with open(part, "wb") as file:
+    with at_once(path) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
             songs=np.array([prediction.song for prediction in answered], dtype=str),
@@ -130,4 +130,3 @@ def save_embeddings(
             probabilities=probabilities.reshape(-1, len(labels)),
             labels=np.array(labels, dtype=str),
         )
-    os.replace(part, path)

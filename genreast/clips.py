@@ -7,7 +7,6 @@ its final name at once: where the record stands, the clips are whole.
 import hashlib
 import io
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import soundfile
 import torch
 
+from genreast.atomic import at_once
 from genreast.audio import (
     FRAME_LENGTH,
     SAMPLING_RATE,
@@ -60,9 +60,8 @@ class SongRecord:
 
     def save(self, folder: Path) -> None:
         """Write the record under its final name at once."""
-        aside = folder / f"{self.song_id}.json.part"
-        aside.write_text(json.dumps(asdict(self)))
-        os.replace(aside, record_path(folder, self.song_id))
+        with at_once(record_path(folder, self.song_id)) as part:
+            part.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def load(

@@ -6,7 +6,6 @@ longer than the model's window is heard whole.
 
 import csv
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from genreast import bootstrap, calibration
+from genreast.atomic import at_once
 from genreast.audiofolder import clip_names
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
@@ -210,15 +210,13 @@ def write(folder: Path, metrics: dict[str, Any], clips: Scored, songs: Scored) -
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / CLIPS_FILE, "clip", clips)
     _write_csv(folder / SONGS_FILE, "song_id", songs)
-    part = folder / f"{METRICS_FILE}.part"
-    part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, folder / METRICS_FILE)
+    with at_once(folder / METRICS_FILE) as part:
+        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _write_csv(path: Path, key: str, scored: Scored) -> None:
     names, probabilities, predictions = scored.label_names, scored.probabilities, scored.predictions
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with at_once(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             [key, *scored.columns, "group", "label", "prediction", "confidence", *names]
@@ -229,7 +227,6 @@ def _write_csv(path: Path, key: str, scored: Scored) -> None:
             more = [column[row] for column in scored.columns.values()]
             more += [scored.groups[row], names[label], names[prediction], values[prediction]]
             writer.writerow([name, *more, *values])
-    os.replace(part, path)
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
+
+from genreast.atomic import at_once
 
 DPI = 150
 # Matplotlib's own font has Latin, Greek and Cyrillic letters; for the others, one of these.
@@ -60,11 +61,10 @@ def boxes_told_of() -> Iterator[None]:
 
 
 def write(image: bytes, path: str | Path) -> None:
-    """Write a PNG's bytes beside `path`, then put the file in place."""
-    part = Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(image)
-    os.replace(part, path)
+    """Write a PNG's bytes to `path` at once, in a folder that is made where it is missing."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with at_once(path) as part:
+        part.write_bytes(image)
 
 
 @functools.cache

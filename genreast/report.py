@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genreast import comparison, png, summary
+from genreast.atomic import at_once
 from genreast.audio import FRAME_LENGTH, AudioError, load_audio
 from genreast.evaluation import Scored
 from genreast.figures import ROOMY
@@ -140,9 +141,8 @@ def write(
             for row in confident_mistakes(songs)
         ],
     )
-    part = folder / f"{REPORT_FILE}.part"
-    part.write_text(html, encoding="utf-8")
-    os.replace(part, folder / REPORT_FILE)
+    with at_once(folder / REPORT_FILE) as part:
+        part.write_text(html, encoding="utf-8")
 
 
 def confident_mistakes(songs: Scored, most: int = MOST_MISTAKES) -> list[int]:

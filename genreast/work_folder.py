@@ -16,6 +16,7 @@ import filelock
 
 from genreast import __version__
 from genreast.arguments import PrepareArguments
+from genreast.atomic import at_once
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
 from genreast.seals import check_replaceable
@@ -191,12 +192,10 @@ class WorkFolder:
         return facts if isinstance(facts, dict) and MARK in facts else None
 
     def _write(self, name: str, facts: dict) -> None:
-        aside = self.path / f"{name}.part"
-        with open(aside, "w", encoding="utf-8") as file:
+        with at_once(self.path / name) as part, part.open("w", encoding="utf-8") as file:
             json.dump(facts, file)
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the name without the bytes
-        os.replace(aside, self.path / name)
 
 
 def _without(names: tuple[str, ...], settings: dict) -> dict:

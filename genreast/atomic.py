@@ -1,0 +1,22 @@
+"""Files that are never seen half written."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def at_once(path: str | Path) -> Iterator[Path]:
+    """Where to write a file that is to get the name `path` once it is whole: `<path>.part`.
+
+    What stood there before stays until then. After an error it stays, and the part goes.
+    """
+    part = Path(f"{path}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
