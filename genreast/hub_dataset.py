@@ -20,8 +20,7 @@ from genreast.audiofolder import METADATA_FILE
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
 from genreast.licenses import check_license
-from genreast.model_card import literal
-from genreast.pages import without_seal, write_page
+from genreast.pages import literal, without_seal, write_page
 from genreast.splits import SPLITS
 from genreast.staging import fill_aside
 

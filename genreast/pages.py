@@ -1,8 +1,10 @@
-"""README.md pages with a seal below: what tells a page as we wrote it from one that was edited."""
+"""README.md pages: names shown letter by letter, and a seal that tells a page as we wrote it from
+one that was edited."""
 
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 PAGE_FILE = "README.md"
 SEAL = "<!-- made by GenreAST, sha256 {}: edit the page and this no longer fits -->\n"
@@ -22,6 +24,12 @@ def is_sealed(text: str) -> bool:
 def without_seal(text: str) -> str:
     """A page's own words, edited or not."""
     return re.sub(re.escape(SEAL.strip()).replace(r"\{\}", "[0-9a-f]*"), "", text)
+
+
+def literal(text: Any) -> str:
+    """A text as Markdown that shows it letter by letter, in a sentence or a table: a genre named
+    `*x*` or `<b>` is a name."""
+    return re.sub(r"[\\`*_\[\]<>&|~]", r"\\\g<0>", " ".join(str(text).split()))
 
 
 def _seal(text: str) -> str:

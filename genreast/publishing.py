@@ -12,7 +12,8 @@ from genreast import staging
 from genreast.arguments import PushArguments
 from genreast.destination import Destination
 from genreast.licenses import check_license
-from genreast.model_card import read_facts, render
+from genreast.model_card import render
+from genreast.model_facts import read_facts
 from genreast.privacy import scan
 
 NO_LICENSE = (

@@ -15,9 +15,11 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
 
+from genreast.card_words import CardWords
 from genreast.errors import UserError
 from genreast.licenses import LICENSES
-from genreast.model_card import ModelFacts, read_facts, render
+from genreast.model_card import render
+from genreast.model_facts import ModelFacts, read_facts
 from genreast.staging import stage_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,7 +181,7 @@ def test_the_settings_that_were_on_have_a_row(staged, tmp_path, settings, rows):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).symlink_to(staged / name)
     (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"settings": settings}))
-    assert read_facts(tmp_path, "alice/genre").recipe == rows
+    assert CardWords(read_facts(tmp_path, "alice/genre")).recipe == rows
 
 
 def test_a_licence_that_the_hub_does_not_know_is_refused():

@@ -15,7 +15,7 @@ from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.hub import publish
-from genreast.model_card import read_facts
+from genreast.model_facts import read_facts
 from genreast.privacy import scan
 from genreast.publishing import pack
 from genreast.score_check import known_clips

@@ -1,0 +1,122 @@
+"""A model's facts, read from a staging folder: what was trained, on what, and what was measured.
+
+A fact that is not known is None or empty. `card_words` says how facts read.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import ASTConfig
+
+from genreast.audio import SAMPLING_RATE
+from genreast.errors import UserError, one_line
+from genreast.hub_ids import could_be_on_the_hub
+from genreast.model_window import window_samples
+from genreast.staging import read_json, safetensors_header
+from genreast.summary import unit_of
+
+
+@dataclass
+class ModelFacts:
+    """Everything a model card says."""
+
+    # Given by the user
+    repo_id: str
+    license: str | None = None
+    dataset_repo: str | None = None
+
+    # The model folder
+    genres: list[str] = field(default_factory=list)
+    window_seconds: float = 10.0
+    parameters: int | None = None
+
+    # training_config.yaml
+    base_model: str | None = None
+    trained_on: str | None = None  # a dataset on the Hub
+    songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
+    preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    # The evaluation folder
+    split: str | None = None
+    same_dataset: bool | None = None  # whether it is the training's; None where nothing tells
+    unit: str = "song"  # or "clip", where the dataset names no songs
+    pooling: str | None = None
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)  # "song" and "clip"
+    intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    figures: list[str] = field(default_factory=list)
+
+    # onnx/measurements.json
+    onnx: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.repo_id.split("/")[1]
+
+    @property
+    def measured_dataset(self) -> str | None:
+        """The Hub dataset that the scores were measured on, where it is known."""
+        if self.same_dataset is False:
+            return None
+        return self.dataset_repo or (self.trained_on if self.same_dataset else None)
+
+
+def read_facts(
+    staged: Path,
+    repo_id: str,
+    license: str | None = None,
+    dataset_repo: str | None = None,
+) -> ModelFacts:
+    """Gather a card's facts from a staging folder, which holds all that may be told."""
+    config = read_json(staged / "config.json")
+    tensors = safetensors_header(staged / "model.safetensors")
+    training = _read(staged / "training_config.yaml", yaml.safe_load)
+    evaluation = _read(staged / "metrics.json", json.loads)
+    labels, data = config["id2label"], training.get("dataset") or {}
+    base_model = training.get("base_model")
+    dataset = data.get("name") if data.get("on_hub") else None
+    unit = unit_of(evaluation)
+    levels = ("song", "clip") if unit == "song" else ("clip",)
+    trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
+    return ModelFacts(
+        repo_id=repo_id,
+        license=license,
+        dataset_repo=dataset_repo,
+        genres=[labels[key] for key in sorted(labels, key=int)],
+        window_seconds=window_samples(ASTConfig.from_dict(config)) / SAMPLING_RATE,
+        parameters=sum(
+            math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
+        ),
+        base_model=base_model if could_be_on_the_hub(base_model) else None,
+        trained_on=dataset if could_be_on_the_hub(dataset) else None,
+        songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
+        preparation=data.get("preparation") or {},
+        settings=training.get("settings") or {},
+        versions=training.get("versions") or {},
+        split=evaluation.get("split"),
+        same_dataset=trained == measured if trained and measured else None,
+        unit=unit,
+        pooling=evaluation.get("pooling"),
+        metrics={level: evaluation[level] for level in levels if level in evaluation},
+        intervals=evaluation.get("confidence_intervals") or {},
+        onnx=_read(staged / "onnx" / "measurements.json", json.loads),
+        figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),
+    )
+
+
+def _read(path: Path, parse) -> dict:
+    """What a staged file holds; empty where it is not there."""
+    try:
+        content = parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"'{path.name}' cannot be read: {one_line(error)}") from error
+    if not isinstance(content or {}, dict):
+        raise UserError(
+            f"'{path.name}' holds a {type(content).__name__}; expected settings by name"
+        )
+    return content or {}
