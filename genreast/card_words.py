@@ -57,10 +57,20 @@ POOLED = {  # --pooling of the evaluation: how it reads
 }
 SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it reads
     "genre_by": "a song's genre: by {}",
-    "group_by": "never in two splits: songs of one {}",
+    "group_by": "never in two splits: {}",
     "seed": "seed: {}",
     "duplicates": "recordings left out as duplicates: {}",
     "clip_seconds": "clips of {} s",
+}
+SAID = {  # the same key: values that read otherwise than they are recorded
+    "genre_by": {"own table": "a table"},
+    "group_by": {
+        "song": "clips of one song",
+        "artist": "songs of one artist",
+        "album": "songs of one album",
+        "folder": "songs of one folder",
+        "own group": "songs of one group",
+    },
 }
 GROUPS = {  # what preparation grouped by: what a group of its split is
     "song": "each a song with its near copies",
@@ -104,22 +114,20 @@ class CardWords:
         if not drawn:
             return None
         words = f"bootstrap over {drawn[0].get('groups', 'the')} groups"
-        each = GROUPS.get(facts.preparation.get("group_by")) if facts.same_dataset else None
+        grouped = facts.same_dataset and not facts.ungrouped
+        each = GROUPS.get(facts.preparation.get("group_by")) if grouped else None
         return f"{words}, {each}" if each else words
 
     @property
     def split_facts(self) -> list[str]:
+        """How the dataset was prepared, a sentence each."""
         given = self.facts.preparation
         known = {key: _plain(given[key]) for key in SPLIT_FACTS if key in given}
-        facts = [SPLIT_FACTS[key].format(value) for key, value in known.items()]
-        unlike = {
-            "songs of one song": "clips of one song",
-            "one own group": "one group",
-            "by own table": "by a table",
-        }
-        for words, better in unlike.items():
-            facts = [fact.replace(words, better) for fact in facts]
-        return facts
+        said = {key: SAID.get(key, {}).get(value, value) for key, value in known.items()}
+        if self.facts.ungrouped:
+            songs = sum(sum(counts.values()) for counts in self.facts.songs.values())
+            said["group_by"] += f"; {self.facts.ungrouped} of {songs} have none"
+        return [SPLIT_FACTS[key].format(value) for key, value in said.items()]
 
     @property
     def recipe(self) -> dict[str, str]:

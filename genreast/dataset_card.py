@@ -9,7 +9,7 @@ from genreast.arguments import PrepareArguments
 from genreast.audiofolder import PREPARATION_FILE
 from genreast.pages import write_page
 from genreast.seals import digests
-from genreast.song_table import SongRow
+from genreast.song_table import SongRow, without_group
 from genreast.tables import is_table
 
 LOADING = {"files": '"audiofolder", data_dir="."', "parquet": '"parquet", data_dir="data"'}
@@ -49,6 +49,8 @@ def write_card(
     """Write the card, without date or path of this machine: equal data is equal bytes."""
     header = DatasetCardData(task_categories=["audio-classification"], tags=["audio", "music"])
     used = [row for row in rows if row.status == "used"]
+    alone = without_group(used) if args.group_by != "song" else 0
+    ungrouped = f"; {alone} of {len(used)} songs have none, and each is its own" if alone else ""
     card = CARD.format(
         header=header.to_yaml(),
         title=Path(args.output_dir).resolve().name,
@@ -58,7 +60,7 @@ def write_card(
         seconds=args.clip_seconds,
         load=LOADING[args.format],
         genre_by=_unless_table(args.genre_by, "a table of genres"),
-        group_by=_unless_table(args.group_by, "a table of groups"),
+        group_by=_unless_table(args.group_by, "a table of groups") + ungrouped,
         summary=summary,
         seed=args.seed,
     )
@@ -77,6 +79,8 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
         "val_fraction": args.val_fraction,
         "test_fraction": args.test_fraction,
     }
+    if args.group_by != "song":
+        facts["songs_without_group"] = without_group(rows)
     if args.duplicates == "group":
         facts["duplicates"] = sum(row.status == "duplicate_of" for row in rows)
     facts["sha256"] = digests(folder)

@@ -52,8 +52,8 @@ def _artists(names: list[str]) -> dict[str, None]:
     return dict.fromkeys(name for name in spelt if name not in NO_ARTIST)
 
 
-def without_group(group_by: str, genre_folders: bool = True) -> str:
-    """What is to be said of songs whose `group_key` is None, after their number."""
+def why_without_group(group_by: str, genre_folders: bool = True) -> str:
+    """What is to be said of songs that no key puts in a group, after their number."""
     if group_by == "folder":
         return "lie in no folder below their genre's" if genre_folders else "lie in no folder"
     if is_table(group_by):

@@ -59,6 +59,16 @@ class ModelFacts:
         return self.repo_id.split("/")[1]
 
     @property
+    def ungrouped(self) -> int:
+        """Songs that no group keeps in one split with others that belong to them."""
+        return self.preparation.get("songs_without_group") or 0
+
+    @property
+    def shares_artists(self) -> bool:
+        """Whether songs of one artist may be in two splits."""
+        return self.preparation.get("group_by") == "song" or self.ungrouped > 0
+
+    @property
     def measured_dataset(self) -> str | None:
         """The Hub dataset that the scores were measured on, where it is known."""
         if self.same_dataset is False:

@@ -26,8 +26,8 @@ from genreast.earlier import Earlier
 from genreast.errors import UserError
 from genreast.fingerprint import SavedFingerprints
 from genreast.genres import Library
-from genreast.groups import group_keys, joined_groups, without_group
-from genreast.song_table import SongRow, read_songs, summary, write_songs
+from genreast.groups import group_keys, joined_groups, why_without_group
+from genreast.song_table import SongRow, read_songs, summary, without_group, write_songs
 from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
 from genreast.tables import is_table, read_table, tell_unknown
@@ -123,12 +123,12 @@ def describe(
         links = _link_near(used, work)
     tags = [records[row.song_id].tags for row in used]
     keys = _group_keys([row.path for row in used], tags, tables.groups, args)
-    if args.group_by != "song" and (alone := keys.count([])):
-        why = without_group(args.group_by, args.genre_by == "folder")
-        print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
     groups = joined_groups([row.song_id for row in used], keys, links)
     for row, group in zip(used, groups, strict=True):
         row.group = group
+    if args.group_by != "song" and (alone := without_group(used)):
+        why = why_without_group(args.group_by, args.genre_by == "folder")
+        print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
     before = {
         row.song_id: [split for dataset in earlier if (split := dataset.split_of(row))]
         for row in used

@@ -53,6 +53,12 @@ def read_songs(folder: Path) -> list[dict[str, str]]:
         raise UserError(f"'{path}' cannot be read ({words}); {expected}") from error
 
 
+def without_group(rows: list[SongRow]) -> int:
+    """How many used songs nothing puts in a group: theirs has a song's id for its name."""
+    groups = {row.song_id: row.group for row in rows if row.status == "used"}
+    return sum(group in groups for group in groups.values())
+
+
 def summary(rows: list[SongRow], genres: list[str], minutes: dict[str, float]) -> str:
     """Songs, clips and minutes of clips per genre and split, and what was left out, as text.
 

@@ -153,7 +153,9 @@ def test_a_library_by_artist_becomes_a_dataset_of_the_genres_it_is_told(tmp_path
     told = {"songs.csv", "README.md", "preparation.json"}  # name the way the genres were told
     assert {name for name in by_tags if by_tags[name] != by_table.get(name)} <= told
     assert by_tags.keys() == by_table.keys()
-    assert json.loads(by_table["preparation.json"])["genre_by"] == "own table"
+    facts = json.loads(by_table["preparation.json"])
+    assert (facts["genre_by"], facts["songs_without_group"]) == ("own table", 0)
+    assert b"in two splits: here by folder)" in by_table["README.md"]
     assert str(tmp_path).encode() not in b"".join(by_table.values())
 
     with open(outputs["tags"] / "songs.csv", newline="") as file:

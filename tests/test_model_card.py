@@ -121,6 +121,36 @@ def test_brackets_are_explained_where_there_are_any(spans, group_by, same, words
     assert ("In brackets" in card) == bool(words) and (words or "") in card
 
 
+@pytest.mark.parametrize(
+    ("group_by", "alone", "split_fact", "each", "caveat"),
+    [
+        ("artist", None, "songs of one artist", ", each the songs of one artist", False),
+        ("artist", 0, "songs of one artist", ", each the songs of one artist", False),
+        ("artist", 24, "songs of one artist; 24 of 24 have none", "", True),
+        ("folder", 3, "songs of one folder; 3 of 24 have none", "", True),
+        ("own group", 1, "songs of one group; 1 of 24 have none", "", True),
+        ("song", None, "clips of one song", ", each a song with its near copies", True),
+    ],
+)
+def test_songs_that_no_group_keeps_together_are_told_of(group_by, alone, split_fact, each, caveat):
+    preparation = {"group_by": group_by}
+    if alone is not None:
+        preparation["songs_without_group"] = alone
+    facts = ModelFacts(
+        "alice/genre",
+        genres=GENRES,
+        songs={"train": {"jazz": 10, "rock": 6}, "test": {"jazz": 8}},
+        preparation=preparation,
+        same_dataset=True,
+        metrics={"song": {"accuracy": 0.5}},
+        intervals={"song": {"accuracy": [0.1, 0.9], "groups": 8}},
+    )
+    page = render(facts, TEMPLATE)
+    assert f"\n- never in two splits: {split_fact}\n" in page
+    assert f"by bootstrap over 8 groups{each}.\n" in page
+    assert ("Songs of one artist may be in the training and the test split" in page) == caveat
+
+
 def test_where_clips_were_measured_no_songs_are_told_of(staged, tmp_path):
     folder = shutil.copytree(staged, tmp_path / "staged")
     metrics = json.loads((folder / "metrics.json").read_text())

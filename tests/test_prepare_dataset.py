@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import datasets
+import mutagen
 import numpy as np
 import pytest
 import soundfile
@@ -16,7 +17,7 @@ from song_library import RATE, contents, make_library, melody, prepare
 
 from genreast.arguments import PrepareArguments
 from genreast.audio import load_audio
-from genreast.audiofolder import SPLITS, fingerprint, label_names, load_splits
+from genreast.audiofolder import SPLITS, fingerprint, label_names, load_splits, preparation
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.features import log_mel
@@ -251,6 +252,23 @@ def test_groups_by_folder_stay_together(raw, tmp_path):
     for path, row in rows(output).items():
         if row["split"] and "artist" in path:
             assert splits.setdefault(path.rpartition("/")[0], row["split"]) == row["split"]
+
+
+def test_songs_that_name_no_artist_are_told_of_on_the_page(tmp_path, capsys):
+    """But not of one that sounds as one that does: it stands in the group of that artist."""
+    raw = make_library(tmp_path / "raw", {"jazz": 4, "rock": 3}, (2, 3), ["flac"])
+    output = tmp_path / "data"
+    paths = sorted(raw.rglob("*.flac"))
+    samples, _ = soundfile.read(paths[0])
+    soundfile.write(paths[0].with_name("copy.flac"), samples / 2, RATE)
+    tagged = mutagen.File(paths[0])
+    tagged["artist"] = "Björk"
+    tagged.save()
+    prepare(raw, "--output_dir", output, "--group_by", "artist", "--num_workers", 1)
+    assert "6 of 8 songs name no artist in their tags: each is" in capsys.readouterr().err
+    assert preparation(output)["songs_without_group"] == 6
+    page = (output / "README.md").read_text()
+    assert "here by artist; 6 of 8 songs have none, and each is its own)" in page
 
 
 def test_foreign_audio_folders_load_with_each_file_its_own_song(tmp_path):
