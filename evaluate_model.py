@@ -23,7 +23,7 @@ def main() -> int:
     from genreast.allocator import keep_freed_memory
     from genreast.audiofolder import fingerprint, load_splits, names_songs
     from genreast.garbage import resume_collection
-    from genreast.held_out import as_trained
+    from genreast.held_out import as_trained, training_record
     from genreast.inference import GenreClassifier
 
     folder = Path(args.output_dir)
@@ -35,7 +35,8 @@ def main() -> int:
     keep_freed_memory()
     for remark in classifier.remarks:
         print(remark, file=sys.stderr)
-    splits = as_trained(dataset, args.model)
+    trained = training_record(args.model)
+    splits = as_trained(dataset, trained)
     split = evaluation.choose_split(splits, args.split, args.dataset)
 
     # What would be refused after the long work is refused before it.
@@ -76,7 +77,7 @@ def main() -> int:
 
     # Write
     evaluation.write(folder, metrics, clips, songs)
-    shares = evaluation.training_shares(splits, classifier.labels)
+    shares = evaluation.training_shares(trained, splits, classifier.labels, made["unit"])
     drawn = figures.draw_all(metrics, clips, songs, shares)
     images = {name: png.to_bytes(figure) for name, figure in drawn.items()}
     for name, image in images.items():

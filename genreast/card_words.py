@@ -50,6 +50,8 @@ SEEN = {  # split: what training had to do with it
     "validation": ", which also picked the best checkpoint",
     "test": ", which the training did not see",
 }
+HELD_OUT = "a part of the train split{} that training held out"
+OTHER_DATASET = "another dataset than the training's"
 POOLED = {  # --pooling of the evaluation: how it reads
     "log_probability": " by the mean of their log-probabilities",
     "probability": " by the mean of their probabilities",
@@ -94,11 +96,33 @@ class CardWords:
         """What the scores were measured on, and what training had to do with it."""
         facts = self.facts
         if facts.same_dataset is False:
-            return f"the {facts.split} split of another dataset than the training's"
+            return f"the {facts.split} split of {OTHER_DATASET}"
         name = facts.measured_dataset
         of = f" of [{name}](https://huggingface.co/datasets/{name})" if name else ""
-        seen = SEEN.get(facts.split, "") if facts.same_dataset else ""
-        return f"the {facts.split} split{of}{seen}"
+        split = HELD_OUT.format(of) if facts.measured_held_out else f"the {facts.split} split{of}"
+        return split + self._seen
+
+    @property
+    def _seen(self) -> str:
+        facts = self.facts
+        picked = facts.settings.get("load_best_model_at_end")
+        if not facts.same_dataset or (facts.split == "validation" and not picked):
+            return ""
+        return SEEN.get(facts.split, "")
+
+    @property
+    def measured_split(self) -> str:
+        """The split's name in the metadata, or what it is where the dataset has none such."""
+        if self.facts.measured_held_out:
+            return HELD_OUT.format("")
+        return self.facts.split or "test"
+
+    @property
+    def measured_dataset(self) -> str:
+        """The dataset's name in the metadata."""
+        facts = self.facts
+        other = OTHER_DATASET if facts.same_dataset is False else f"the songs of {facts.name}"
+        return facts.measured_dataset or other
 
     @property
     def pooled(self) -> str:
@@ -120,19 +144,22 @@ class CardWords:
 
     @property
     def split_facts(self) -> list[str]:
-        """How the dataset was prepared, a sentence each."""
+        """How the splits were made, a sentence each."""
         given = self.facts.preparation
         known = {key: _plain(given[key]) for key in SPLIT_FACTS if key in given}
         said = {key: SAID.get(key, {}).get(value, value) for key, value in known.items()}
         if self.facts.ungrouped:
             songs = sum(sum(counts.values()) for counts in self.facts.songs.values())
             said["group_by"] += f"; {self.facts.ungrouped} of {songs} have none"
-        return [SPLIT_FACTS[key].format(value) for key, value in said.items()]
+        sentences = [SPLIT_FACTS[key].format(value) for key, value in said.items()]
+        if self.facts.held_out:
+            sentences.append(f"validation: {HELD_OUT.format('')}")
+        return sentences
 
     @property
     def recipe(self) -> dict[str, str]:
         """The settings worth a row: those of `RECIPE` that are neither unset nor turned off."""
-        settings = self.facts.settings
+        settings = {**self.facts.settings, "average_checkpoints": self.facts.averaged}
         off = dict.fromkeys(RECIPE, (None, "none", False, 0, -1))
         off |= {"seed": (None,), "layer_decay": (None, 1)}
         if not settings.get("mixup_alpha"):

@@ -194,15 +194,23 @@ def calibrate(
 
 
 def training_shares(
-    splits: datasets.DatasetDict, label_names: Sequence[str]
+    record: dict[str, Any], splits: datasets.DatasetDict, label_names: Sequence[str], unit: str
 ) -> dict[str, float] | None:
-    """Each genre's share of the training songs, where the dataset has a train split."""
-    if not len(splits.get("train", ())):
-        return None
-    names = splits["train"].features["label"].names
-    label_of_song = dict(zip(splits["train"]["song_id"], splits["train"]["label"], strict=True))
-    counts = Counter(names[label] for label in label_of_song.values())
-    return {name: counts[name] / counts.total() for name in label_names}
+    """Each genre's share of the songs (or clips, the `unit`) that the model was trained on.
+
+    Of a model whose `record` of training does not tell, those of the measured dataset's train
+    split, where it has one.
+    """
+    recorded = record.get("dataset", {}).get("splits", {}).get("train", {}).get(f"{unit}s")
+    counts = Counter(recorded or _songs_a_genre(splits.get("train", ())))
+    return {name: counts[name] / counts.total() for name in label_names} if counts else None
+
+
+def _songs_a_genre(train: datasets.Dataset | Sequence) -> Counter[str]:
+    if not len(train):
+        return Counter()
+    label_of_song = dict(zip(train["song_id"], train["label"], strict=True))
+    return Counter(map(train.features["label"].int2str, label_of_song.values()))
 
 
 def write(folder: Path, metrics: dict[str, Any], clips: Scored, songs: Scored) -> None:

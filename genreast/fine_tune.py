@@ -83,10 +83,11 @@ def fine_tune(args: TrainArguments) -> None:
         settings.go_on_from(checkpoint, args)
         result = trainer.train(resume_from_checkpoint=checkpoint)
         history = list(trainer.state.log_history)
-        metrics = best_metrics(trainer, args)
+        metrics, averaged = best_metrics(trainer, args)
         weights = trainer.gathered_weights()
         if trainer.is_world_process_zero():
             record = training_config(args, trainer, splits, about_dataset, settings.before)
+            record["averaged"] = averaged
             metrics = {**result.metrics, **metrics}
             save(trainer, Path(args.output_dir), record, metrics, history, weights)
             report(args, metrics, "test" if "test" in splits else "validation")
@@ -294,13 +295,18 @@ def early_stopping(args: TrainArguments) -> list[Patience]:
     return [Patience(args.early_stopping_patience)] if args.early_stopping_patience else []
 
 
-def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float]:
-    """Validation metrics of what will be published; averaged weights stay if they are better."""
+def best_metrics(
+    trainer: GenreTrainer, args: TrainArguments
+) -> tuple[dict[str, float], dict[str, int | bool] | None]:
+    """Validation metrics of what will be published; averaged weights stay if they are better.
+
+    Of an average it is also told how many checkpoints it is of, and whether it was kept.
+    """
     metrics = trainer.evaluate()
     checkpoints = checkpoints_in(Path(args.output_dir))
     last = [path for path in checkpoints if is_whole(path)][-args.average_checkpoints :]
     if args.average_checkpoints < 2 or len(last) < 2:
-        return metrics
+        return metrics, None
     before = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
     models.average_weights(trainer.model, last)
     averaged = trainer.evaluate()
@@ -318,7 +324,7 @@ def best_metrics(trainer: GenreTrainer, args: TrainArguments) -> dict[str, float
             f"{averaged[key]:.3f} against {metrics[key]:.3f}, {verdict}",
             file=sys.stderr,
         )
-    return averaged if kept else metrics
+    return averaged if kept else metrics, {"checkpoints": len(last), "kept": kept}
 
 
 def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:

@@ -48,14 +48,13 @@ def _folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> list[np.ndarray
         return [fold for _, fold in folds.split(labels, labels, groups)]
 
 
-def as_trained(splits: DatasetDict, model: str) -> DatasetDict:
+def as_trained(splits: DatasetDict, record: dict[str, Any]) -> DatasetDict:
     """The splits as a model's training saw them: with the validation split it held out, if it did.
 
-    A model trained on other clips, or one that does not say, leaves the splits as they are.
+    A `training_record` of other clips, or one that does not say, leaves the splits as they are.
     """
     if "validation" in splits or "train" not in splits:
         return splits
-    record = training_record(model)
     seed = record.get("settings", {}).get("seed")
     if seed is None:
         return splits

@@ -37,7 +37,7 @@ def card_data(facts: ModelFacts) -> ModelCardData:
 def _eval_results(facts: ModelFacts) -> list[EvalResult]:
     """One result a metric and unit: song and clip scores are different measures."""
     results = []
-    dataset = facts.measured_dataset
+    words = CardWords(facts)
     for unit, scores in facts.metrics.items():
         for key, (name, metric_id) in METRICS.items():
             if not isinstance(scores.get(key), int | float):
@@ -49,9 +49,9 @@ def _eval_results(facts: ModelFacts) -> list[EvalResult]:
                 EvalResult(
                     task_type="audio-classification",
                     task_name="Music genre classification",
-                    dataset_type=dataset or "audiofolder",
-                    dataset_name=dataset or f"the songs of {facts.name}",
-                    dataset_split=facts.split or "test",
+                    dataset_type=facts.measured_dataset or "audiofolder",
+                    dataset_name=words.measured_dataset,
+                    dataset_split=words.measured_split,
                     metric_type=metric_id,
                     metric_name=f"{name} per {unit}",
                     metric_value=round(scores[key], 4),

@@ -39,7 +39,9 @@ class ModelFacts:
     trained_on: str | None = None  # a dataset on the Hub
     songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
     preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
+    held_out: bool = False  # whether training made its validation split of the train split
     settings: dict[str, Any] = field(default_factory=dict)
+    averaged: int | None = None  # checkpoints whose mean the model is
     versions: dict[str, str] = field(default_factory=dict)
 
     # The evaluation folder
@@ -69,6 +71,11 @@ class ModelFacts:
         return self.preparation.get("group_by") == "song" or self.ungrouped > 0
 
     @property
+    def measured_held_out(self) -> bool:
+        """Whether the scores are of what training held out of the train split."""
+        return self.held_out and self.split == "validation" and self.same_dataset is True
+
+    @property
     def measured_dataset(self) -> str | None:
         """The Hub dataset that the scores were measured on, where it is known."""
         if self.same_dataset is False:
@@ -93,6 +100,7 @@ def read_facts(
     unit = unit_of(evaluation)
     levels = ("song", "clip") if unit == "song" else ("clip",)
     trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
+    averaged = training.get("averaged") or {}
     return ModelFacts(
         repo_id=repo_id,
         license=license,
@@ -106,7 +114,9 @@ def read_facts(
         trained_on=dataset if could_be_on_the_hub(dataset) else None,
         songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
         preparation=data.get("preparation") or {},
+        held_out=trained != data.get("fingerprint_as_trained", trained),
         settings=training.get("settings") or {},
+        averaged=averaged["checkpoints"] if averaged.get("kept") else None,
         versions=training.get("versions") or {},
         split=evaluation.get("split"),
         same_dataset=trained == measured if trained and measured else None,

@@ -244,8 +244,22 @@ def test_shares_of_training_are_of_songs_not_clips():
     """Ten clips of one song weigh what one clip of another does."""
     columns = {"label": [0] * 10 + [1, 1], "song_id": ["a"] * 10 + ["b", "c"]}
     train = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["rock", "jazz"]))
-    shares = evaluation.training_shares(DatasetDict(train=train), ["jazz", "rock", "pop"])
+    splits, genres = DatasetDict(train=train), ["jazz", "rock", "pop"]
+    shares = evaluation.training_shares({}, splits, genres, "song")
     assert shares == {"jazz": pytest.approx(2 / 3), "rock": pytest.approx(1 / 3), "pop": 0}
+    assert evaluation.training_shares({}, DatasetDict(test=train), genres, "song") is None
+
+
+def test_shares_of_training_are_of_the_model_s_own():
+    """Of another dataset the train split says nothing of what the model was trained on."""
+    columns = {"label": [0, 1], "song_id": ["a", "b"]}
+    train = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["rock", "jazz"]))
+    counts = {"songs": {"rock": 3, "jazz": 1}, "clips": {"rock": 4, "jazz": 4}}
+    record = {"dataset": {"splits": {"train": counts}}}
+    splits, genres = DatasetDict(train=train), ["jazz", "rock"]
+    shares = evaluation.training_shares(record, splits, genres, "song")
+    assert shares == {"jazz": 0.25, "rock": 0.75}
+    assert set(evaluation.training_shares(record, splits, genres, "clip").values()) == {0.5}
 
 
 def test_the_table_has_clips_and_songs_in_their_columns():

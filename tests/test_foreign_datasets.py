@@ -300,6 +300,7 @@ def test_where_no_songs_are_named_clips_are_told_of_and_no_songs(
     html = re.sub('base64,[^"]*', "", (out / "report.html").read_text())
     html = html.replace(str(data), "DATA")
     assert "16 clips from DATA" in html and "song" not in html.lower()
+    assert (out / "f1_against_share.png").is_file(), "shares are those of the model's own training"
     named = [model, "--dataset", shards, "--output_dir", tmp_path / "named", *FLAGS]
     status, printed, errors = evaluate_model(*named)
     assert "16 clips of 8 songs" in printed and "counts as a song" not in errors

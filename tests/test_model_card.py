@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
 
-from genreast.card_words import CardWords
+from genreast.card_words import HELD_OUT, OTHER_DATASET, CardWords
 from genreast.errors import UserError
 from genreast.licenses import LICENSES
 from genreast.model_card import render
@@ -86,22 +86,45 @@ def test_the_code_on_the_card_runs(card, staged, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "split, same, words",
+    "split, same, best, words",
     [
-        ("test", True, "the test split of [a/b](URL), which the training did not see."),
-        ("validation", True, "the validation split of [a/b](URL), which also picked the best che"),
-        ("train", True, "the train split of [a/b](URL), on which it was trained."),
-        ("test", None, "the test split of [a/b](URL)."),
-        ("test", False, "the test split of another dataset than the training's."),
+        ("test", True, True, "the test split of [a/b](URL), which the training did not see."),
+        ("validation", True, True, "the validation split of [a/b](URL), which also picked the bes"),
+        ("validation", True, False, "the validation split of [a/b](URL)."),
+        ("train", True, True, "the train split of [a/b](URL), on which it was trained."),
+        ("test", None, True, "the test split of [a/b](URL)."),
+        ("test", False, True, "the test split of another dataset than the training's."),
     ],
 )
-def test_only_what_training_did_not_see_is_called_unseen(split, same, words):
-    scores = {"song": {"accuracy": 0.5, "count": 4, "per_class": {}}}
-    facts = ModelFacts(
-        "alice/genre", None, "a/b", GENRES, split=split, same_dataset=same, metrics=scores
-    )
+def test_only_what_training_did_not_see_is_called_unseen(split, same, best, words):
+    facts = ModelFacts("alice/genre", None, "a/b", GENRES, split=split, same_dataset=same)
+    facts.metrics = {"song": {"accuracy": 0.5, "count": 4, "per_class": {}}}
+    facts.settings = {"load_best_model_at_end": best}
     card = render(facts, TEMPLATE)
     assert f"Measured on {words.replace('URL', 'https://huggingface.co/datasets/a/b')}" in card
+    (result,) = ModelCard(card).data.eval_results
+    assert result.dataset_name == ("a/b" if same is not False else OTHER_DATASET)
+    assert result.dataset_split == split
+
+
+@pytest.mark.parametrize("as_trained", ["5094", "another"])
+def test_a_split_that_the_dataset_does_not_have_is_not_claimed(staged, tmp_path, as_trained):
+    """Where training held it out of the train split, that is said, in the metadata too."""
+    folder = shutil.copytree(staged, tmp_path / "staged")
+    training = yaml.safe_load((folder / "training_config.yaml").read_text())
+    training["dataset"]["fingerprint_as_trained"] = as_trained
+    (folder / "training_config.yaml").write_text(yaml.safe_dump(training))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"split": "validation"}))
+    page = render(read_facts(folder, "alice/genre", None, "a/b"), TEMPLATE)
+    held_out = as_trained == "another"
+    link = "[a/b](https://huggingface.co/datasets/a/b)"
+    assert (f"Measured on the validation split of {link}." in page) != held_out
+    assert (f"Measured on {HELD_OUT.format(f' of {link}')}." in page) == held_out
+    part = "a part of the train split that training held out"
+    assert (f"\n- validation: {part}\n" in page) == held_out
+    result, *_ = ModelCard(page).data.eval_results
+    assert result.dataset_split == (part if held_out else "validation")
 
 
 @pytest.mark.parametrize(
@@ -211,6 +234,24 @@ def test_the_settings_that_were_on_have_a_row(staged, tmp_path, settings, rows):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).symlink_to(staged / name)
     (tmp_path / "training_config.yaml").write_text(yaml.safe_dump({"settings": settings}))
+    assert CardWords(read_facts(tmp_path, "alice/genre")).recipe == rows
+
+
+@pytest.mark.parametrize(
+    ("averaged", "rows"),
+    [
+        ({"checkpoints": 2, "kept": True}, {"checkpoints averaged": "2"}),
+        ({"checkpoints": 2, "kept": False}, {}),
+        (None, {}),
+    ],
+)
+def test_checkpoints_are_called_averaged_where_their_mean_was_kept(
+    staged, tmp_path, averaged, rows
+):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(staged / name)
+    training = {"settings": {"average_checkpoints": 4}, "averaged": averaged}
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump(training))
     assert CardWords(read_facts(tmp_path, "alice/genre")).recipe == rows
 
 

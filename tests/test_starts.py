@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import run_training
 from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
@@ -268,6 +269,8 @@ def test_an_average_that_is_worse_is_not_kept(genre_dataset, short_start, tmp_pa
     line = next(line for line in capfd.readouterr().err.splitlines() if "mean of the last" in line)
     after, before, verdict = re.search(r"loss (\S+) against (\S+), (.*)", line).groups()
     assert verdict == ("kept" if float(after) < float(before) else "not kept"), line
+    record = yaml.safe_load((tmp_path / "model/training_config.yaml").read_text())
+    assert record["averaged"] == {"checkpoints": 2, "kept": verdict == "kept"}
 
 
 def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_start, tmp_path):
