@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from datasets import ClassLabel, Features
+from datasets import ClassLabel, Dataset, DatasetDict, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from genreast.audiofolder import METADATA_FILE
+from genreast.audiofolder import METADATA_FILE, fingerprint
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
 from genreast.licenses import check_license
@@ -69,6 +69,16 @@ def check_dataset_dir(dataset_dir: Path, as_audiofolder: bool = False) -> None:
                 raise UserError(f"{split}/{METADATA_FILE} names {name}, outside of the dataset")
             if not path.is_file():
                 raise UserError(f"'{path}' is missing: prepare the dataset again")
+
+
+def fingerprint_of(dataset_dir: Path) -> str | None:
+    """The fingerprint that models trained on a prepared dataset record, without reading any sound;
+    None where another made its tables."""
+    tables = _splits(dataset_dir).items()
+    splits = DatasetDict({split: Dataset(table) for split, table in tables})
+    known = splits["train"].features
+    ours = isinstance(known["label"], ClassLabel) and known.keys() >= {"group", "start"}
+    return fingerprint(splits) if ours else None
 
 
 def stage_dataset(

@@ -88,8 +88,13 @@ def read_facts(
     repo_id: str,
     license: str | None = None,
     dataset_repo: str | None = None,
+    published: str | None = None,
 ) -> ModelFacts:
-    """Gather a card's facts from a staging folder, which holds all that may be told."""
+    """Gather a card's facts from a staging folder, which holds all that may be told.
+
+    `published` is the fingerprint of the dataset that goes to `dataset_repo`, where one does: one
+    that the model was not trained on (or measured on, where that alone is known) is not named.
+    """
     config = read_json(staged / "config.json")
     tensors = safetensors_header(staged / "model.safetensors")
     training = _read(staged / "training_config.yaml", yaml.safe_load)
@@ -101,6 +106,9 @@ def read_facts(
     levels = ("song", "clip") if unit == "song" else ("clip",)
     trained, measured = data.get("fingerprint"), evaluation.get("dataset_fingerprint")
     averaged = training.get("averaged") or {}
+    its_own = trained or measured
+    if published and its_own and published != its_own:
+        dataset_repo = None
     return ModelFacts(
         repo_id=repo_id,
         license=license,

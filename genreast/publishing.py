@@ -19,6 +19,7 @@ from genreast.privacy import scan
 NO_LICENSE = (
     "the model's page will state no licence: name yours with --license, such as cc-by-4.0 or mit"
 )
+NOT_NAMED = "'{}' is another dataset than the model's: the model's page does not name {}"
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,20 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     from genreast.score_check import check_scores, describe, known_clips
 
     dataset_dir = Path(args.dataset_dir) if args.dataset_dir else None
+    published = _published(args)
     if args.onnx:
         onnx_export.check_installed()
+    if published and published != metrics.get("dataset_fingerprint", published):
+        dataset_dir = None  # its clips may have the names of those measured
     clips = known_clips(model_dir, evaluation, metrics, dataset_dir)
     if args.onnx:
         onnx_export.export(model_dir, clips)
 
     def page(staged: Path) -> str:
-        return render(read_facts(staged, args.repo_id, args.license, args.dataset_repo), template)
+        facts = read_facts(staged, args.repo_id, args.license, args.dataset_repo, published)
+        if facts.dataset_repo != args.dataset_repo:
+            print(NOT_NAMED.format(args.dataset_dir, args.dataset_repo), file=sys.stderr)
+        return render(facts, template)
 
     staging.stage_model(model_dir, evaluation, folder, page, args.onnx)
     scan(folder, owners=_owners(args, folder), token=get_token())
@@ -79,6 +86,15 @@ def _pack_model(args: PushArguments, template: Path) -> Parcel:
     flagged = {} if args.take_down else staging.FLAGGED
     destination = _destination(args, args.repo_id, owned=staging.OWNED, flagged=flagged)
     return Parcel(folder, destination, describe(clips), check)
+
+
+def _published(args: PushArguments) -> str | None:
+    """The fingerprint of the dataset that goes out beside the model, where one does."""
+    if not args.dataset_dir:
+        return None
+    from genreast import hub_dataset
+
+    return hub_dataset.fingerprint_of(Path(args.dataset_dir))
 
 
 def _pack_dataset(args: PushArguments) -> Parcel:

@@ -15,6 +15,7 @@ from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
 from genreast import clip_files, hub_dataset
+from genreast.audiofolder import fingerprint, load_splits
 from genreast.destination import Destination
 from genreast.errors import UserError
 from genreast.hub import publish
@@ -105,6 +106,15 @@ def test_a_dataset_prepared_as_parquet_is_published_as_it_is(hub, api, sharded, 
     assert "| rock | 7, 14 | 3, 6 |" in card
     with pytest.raises(UserError, match="holds Parquet shards and no files"):
         hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder=True)
+
+
+def test_a_dataset_is_known_by_the_fingerprint_that_training_records(dataset_dir, sharded):
+    expected = fingerprint(load_splits(dataset_dir))
+    assert hub_dataset.fingerprint_of(dataset_dir) == expected
+    assert hub_dataset.fingerprint_of(sharded) == fingerprint(load_splits(sharded)) != expected
+    path = dataset_dir / "train" / "metadata.parquet"
+    pq.write_table(pq.read_table(path).drop_columns("group"), path)
+    assert hub_dataset.fingerprint_of(dataset_dir) is None
 
 
 def test_the_card_says_rights_counts_and_how_to_load(dataset_dir):

@@ -296,6 +296,35 @@ def test_the_page_names_the_dataset_that_training_took_from_the_hub(
 
 
 @pytest.mark.parametrize(
+    ("trained", "measured", "published", "named"),
+    [
+        ("5094", "5094", "5094", True),
+        ("5094", "5094", "another", False),
+        ("5094", None, "another", False),
+        (None, "5094", "another", False),
+        ("5094", "another", "5094", True),
+        (None, None, "another", True),
+        ("5094", "5094", None, True),
+    ],
+)
+def test_a_dataset_published_beside_is_named_where_it_is_the_model_s(
+    staged, tmp_path, trained, measured, published, named
+):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(staged / name)
+    record = {"dataset": {"fingerprint": trained}}
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump(record))
+    metrics = json.loads((staged / "metrics.json").read_text())
+    metrics["dataset_fingerprint"] = measured
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    page = render(read_facts(tmp_path, "alice/genre", None, "a/b", published), TEMPLATE)
+    data = ModelCard(page).data
+    assert data.datasets == (["a/b"] if named else None)
+    same = trained == measured or None in (trained, measured)
+    assert data.eval_results[0].dataset_type == ("a/b" if named and same else "audiofolder")
+
+
+@pytest.mark.parametrize(
     ("same", "measured_on"), [(True, " of [a/b](URL)"), (None, ""), (False, "")]
 )
 def test_scores_are_of_the_training_s_dataset_only_where_that_is_known(same, measured_on):

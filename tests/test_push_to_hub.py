@@ -14,6 +14,7 @@ from conftest import ROOT
 from hub_store import files_of
 from trained_model import GENRES, PUBLISHED, make_evaluation, make_model_dir
 
+from genreast import score_check
 from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
@@ -145,16 +146,26 @@ def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, gen
 
 
 def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
-    tmp_path, model_dir, genre_dataset, monkeypatch
+    tmp_path, model_dir, evaluation, genre_dataset, monkeypatch, capsys
 ):
+    """And a dataset that the model was neither trained nor measured on is not taken for its own."""
+    ours, heard_in = score_check.known_clips, []
+    monkeypatch.setattr(
+        score_check, "known_clips", lambda *given: heard_in.append(given[-1]) or ours(*given)
+    )
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     command = [str(model_dir), "alice/genre", "--staging_dir", ".", "--space", "alice/page"]
+    command += ["--evaluation", str(evaluation)]
     command += ["--dataset_dir", str(genre_dataset), "--dataset_repo", "alice/songs"]
     template, page_dir = ROOT / "model_card.md", ROOT / "examples" / "space"
     parcels = pack(parse(PushArguments, argv=command), template, page_dir)
     names = ["here-dataset", "here", "here-space"]
     assert [parcel.folder for parcel in parcels] == [tmp_path / name for name in names]
+    told = f"'{genre_dataset}' is another dataset than the model's: the model's page does not name"
+    assert f"{told} alice/songs\n" in capsys.readouterr().err
+    assert "alice/songs" not in (tmp_path / "here" / "README.md").read_text()
+    assert heard_in == [None], "its clips may have the names of those measured"
 
 
 def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):
