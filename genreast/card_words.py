@@ -161,7 +161,8 @@ class CardWords:
         """The settings worth a row: those of `RECIPE` that are neither unset nor turned off."""
         settings = {**self.facts.settings, "average_checkpoints": self.facts.averaged}
         off = dict.fromkeys(RECIPE, (None, "none", False, 0, -1))
-        off |= {"seed": (None,), "layer_decay": (None, 1)}
+        off |= {"seed": (None,)}
+        off |= dict.fromkeys(("layer_decay", "gradient_accumulation_steps"), (None, 1))
         if not settings.get("mixup_alpha"):
             settings = {**settings, "mixup_probability": None}
         found = {key: settings.get(key) for key in RECIPE}

@@ -63,19 +63,24 @@ class Faults:
 class SettingsParser(HfArgumentParser):
     """HfArgumentParser with positional arguments, grouped flags, and UserError for a usage dump.
 
-    A field's metadata may name its `group` in `--help`; inherited fields come last.
+    A field's metadata may name its `group` in `--help`; inherited fields come last. A settings
+    class names those that `--help` leaves out as its `HIDDEN`.
     """
 
     def _add_dataclass_arguments(self, dtype: type) -> None:
         groups: dict[str, Any] = {}
         hints = get_type_hints(dtype)
-        own = inspect.get_annotations(dtype)
+        own = list(inspect.get_annotations(dtype))
+        hidden = getattr(dtype, "HIDDEN", ())
         fields = [item for item in dataclasses.fields(dtype) if item.init]
-        for original in sorted(fields, key=lambda item: item.name not in own):
+        places = {name: place for place, name in enumerate(own)}
+        for original in sorted(fields, key=lambda item: places.get(item.name, len(own))):
             item, metadata = copy.copy(original), dict(original.metadata)
             nargs, title = metadata.pop("positional", None), metadata.pop("group", None)
             metadata.pop("instead_of", None)
             title = title if item.name in own else "every other option of the Trainer"
+            if item.name in hidden:
+                metadata["help"] = argparse.SUPPRESS
             item.type, item.metadata = hints[item.name], metadata
             if nargs is not None:
                 name = item.name.upper()
@@ -92,13 +97,16 @@ class SettingsParser(HfArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Each flag named once, with its default but where that says nothing (None, empty)."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Each flag named once, with its default as it is typed, but where that says nothing (None,
+    empty)."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default in (None, [], argparse.SUPPRESS) or "default" in action.help:
+        default = action.default
+        if default in (None, [], argparse.SUPPRESS) or "default" in action.help:
             return action.help
-        return super()._get_help_string(action)
+        words = map(_flag_text, default if isinstance(default, list) else [default])
+        return f"{action.help} (default: {' '.join(words)})"
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
@@ -109,7 +117,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         kind = {"string_to_bool": "true|false", "str": "text", "int": "integer", "float": "number"}
         few = action.choices and len(action.choices) < 8
         value = "|".join(map(str, action.choices)) if few else ""
-        return f"{name} {value or kind.get(getattr(action.type, '__name__', ''), 'value')}"
+        value = value or kind.get(getattr(action.type, "__name__", ""), "value")
+        return f"{name} {value}{' …' if action.nargs in ('+', '*') else ''}"
 
 
 def parse(

@@ -5,6 +5,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import TrainingArguments
@@ -12,45 +13,31 @@ from transformers import TrainingArguments
 from genreast.config import option
 from genreast.errors import UserError
 from genreast.precision import multiplies_bfloat16
-from genreast.recipe_checks import check, lower_is_better
+from genreast.recipe_checks import UNLISTED, check, lower_is_better
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
 
 
-def _option(group: str, default, help: str, **metadata):
-    return option(default, help, group=group, **metadata)
-
-
-def _model(*args, **metadata):
-    return _option("model", *args, **metadata)
-
-
-def _data(*args, **metadata):
-    return _option("data", *args, **metadata)
-
-
-def _imbalance(*args, **metadata):
-    return _option("imbalance", *args, **metadata)
-
-
-def _augment(*args, **metadata):
-    return _option("augmentation (training only, on the device)", *args, **metadata)
-
-
-def _optimisation(*args, **metadata):
-    return _option("optimisation", *args, **metadata)
-
-
-def _training(*args, **metadata):
-    return _option("training", *args, **metadata)
+_model = partial(option, group="model")
+_data = partial(option, group="data")
+_training = partial(option, group="training")
+_optimisation = partial(option, group="optimisation")
+_imbalance = partial(option, group="imbalanced genres")
+_augment = partial(option, group="augmentation (training only, on the device)")
+_evaluation = partial(option, group="evaluation and checkpoints")
+_logging = partial(option, group="logging")
 
 
 @dataclass
 class TrainArguments(TrainingArguments):
     """Settings of `train_hf.py`."""
 
-    # Each default with its reason stands in configs/base.yaml.
+    HIDDEN = UNLISTED
+    do_train: bool = True
+    remove_unused_columns: bool = False
+
+    # Each default with its reason stands in configs/base.yaml, in this order.
     model_name_or_path: str = _model(
         AUDIOSET_AST,
         "model to start from: Hub id, model folder, or an original GenreAST .pth file",
@@ -81,6 +68,37 @@ class TrainArguments(TrainingArguments):
     shuffle_buffer: int = _data(
         1000, "with --streaming: most clips a process holds, encoded, to draw the next one from"
     )
+    dataloader_num_workers: int | None = _data(
+        None,
+        "processes that decode ahead of the model (default: for a GPU its share of the cores, at"
+        " most 8; for a CPU none)",
+    )
+
+    output_dir: str = _training("models/genreast", "folder the model is written to")
+    resume_from_checkpoint: str | None = _training(
+        None, "go on from a checkpoint: last (of --output_dir), or a checkpoint's folder"
+    )
+    num_train_epochs: float = _training(10.0, "passes over the train split")
+    max_steps: int = _training(
+        -1, "steps in all, in place of --num_train_epochs (default: as many as those take)"
+    )
+    per_device_train_batch_size: int = _training(8, "clips a forward pass and process")
+    gradient_accumulation_steps: int = _training(1, "forward passes a step")
+    bf16: bool | None = _training(None, "bfloat16 autocast (default: where the device has it)")
+    seed: int = _training(0, "seed of everything random in training")
+
+    learning_rate: float = _optimisation(5e-5, "peak learning rate, the head's")
+    layer_decay: float = _optimisation(
+        0.75, "learning rate of a layer against the one above it; 1 treats all alike"
+    )
+    lr_scheduler_type: str = _optimisation(
+        "cosine", "learning rate's way down: cosine, linear, constant_with_warmup, …"
+    )
+    warmup_steps: float = _optimisation(0.1, "steps of warm-up; below 1 their share of all steps")
+    weight_decay: float = _optimisation(0.05, "AdamW's decay of matrices")
+    label_smoothing_factor: float = _optimisation(
+        0.1, "share of each label that is spread over all genres"
+    )
 
     sampling_exponent: float = _imbalance(
         0.0, "0 draws genres by their share (--count_by), 1 draws every genre equally often"
@@ -105,54 +123,38 @@ class TrainArguments(TrainingArguments):
         "unstructured", "unstructured (single patches), time (columns) or frequency (rows)"
     )
 
-    layer_decay: float = _optimisation(
-        0.75, "learning rate of a layer against the one above it; 1 treats all alike"
+    eval_strategy: str = _evaluation("epoch", "when to evaluate: no, epoch or steps")
+    eval_steps: float | None = _evaluation(
+        None, "steps between evaluations; below 1 their share of all (default: --logging_steps)"
     )
-    average_checkpoints: int = _optimisation(
-        0, "average the weights of the last N checkpoints, kept if better on validation"
-    )
-    early_stopping_patience: int = _optimisation(
-        0, "stop after N evaluations without a better --metric_for_best_model; 0 never stops"
-    )
-    bf16: bool | None = _training(None, "bfloat16 autocast (default: where the device has it)")
-
-    output_dir: str = _training("models/genreast", "folder the model is written to")
-    learning_rate: float = _training(5e-5, "peak learning rate")
-    num_train_epochs: float = _training(10.0, "passes over the train split")
-    per_device_train_batch_size: int = _training(8, "clips a forward pass and process")
-    per_device_eval_batch_size: int = _training(
+    per_device_eval_batch_size: int = _evaluation(
         16, "clips a forward pass and process, in evaluation"
     )
-    warmup_steps: float = _training(0.1, "warm-up: a share of all steps below 1, else steps")
-    lr_scheduler_type: str = _training("cosine", "learning rate schedule")
-    weight_decay: float = _training(0.05, "AdamW's decay of matrices")
-    label_smoothing_factor: float = _training(0.1, "label smoothing")
-    eval_strategy: str = _training("epoch", "when to evaluate")
-    save_strategy: str = _training("epoch", "when to save a checkpoint")
-    save_total_limit: int | None = _training(2, "checkpoints kept, the best one of them")
-    load_best_model_at_end: bool = _training(True, "publish the best checkpoint, not the last")
-    metric_for_best_model: str = _training("song_macro_f1", "what makes a checkpoint the best")
-    greater_is_better: bool | None = _training(
+    save_strategy: str = _evaluation("epoch", "when to save a checkpoint: no, epoch or steps")
+    save_steps: float = _evaluation(500, "steps between checkpoints; below 1 their share of all")
+    save_total_limit: int | None = _evaluation(2, "checkpoints kept, the best one of them")
+    load_best_model_at_end: bool = _evaluation(True, "publish the best checkpoint, not the last")
+    metric_for_best_model: str = _evaluation("song_macro_f1", "what makes a checkpoint the best")
+    greater_is_better: bool | None = _evaluation(
         None, "whether a larger metric is better (default: by its name)"
     )
-    logging_steps: float = _training(10, "steps between two log lines")
-    logging_nan_inf_filter: bool = _training(
+    early_stopping_patience: int = _evaluation(
+        0, "stop after N evaluations without a better --metric_for_best_model; 0 never stops"
+    )
+    average_checkpoints: int = _evaluation(
+        0, "average the weights of the last N checkpoints, kept if better on validation"
+    )
+
+    logging_steps: float = _logging(
+        10, "steps between two log lines; below 1 their share of all steps"
+    )
+    logging_nan_inf_filter: bool = _logging(
         False, "hide NaN losses from the log; ours stops at one"
     )
-    disable_tqdm: bool = _training(False, "show no bar; the table of epochs stays")
-    report_to: list[str] | None = _training(  # noqa: RUF009
-        ["tensorboard"], "loggers: tensorboard, trackio, wandb, none"
+    disable_tqdm: bool = _logging(False, "show no bar; the table of epochs stays")
+    report_to: list[str] | None = _logging(  # noqa: RUF009
+        ["tensorboard"], "loggers: tensorboard, trackio, wandb or none"
     )
-    remove_unused_columns: bool = _training(
-        False, "must be false: waveforms are not the model's own input"
-    )
-    dataloader_num_workers: int | None = _training(
-        None,
-        "processes that decode ahead of the model (default: for a GPU its share of the cores, at"
-        " most 8; for a CPU none)",
-    )
-    do_train: bool = _training(True, "must be true: this script trains")
-    seed: int = _training(0, "seed of everything random in training")
 
     def __post_init__(self):
         self.metric_for_best_model = self.metric_for_best_model or "loss"

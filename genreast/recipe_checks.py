@@ -1,5 +1,6 @@
 """What settings of training may be, and what each fault is told as."""
 
+import dataclasses
 import math
 
 from transformers import TrainingArguments
@@ -56,17 +57,41 @@ LIMITS = {  # the least and the most; None of a setting is its default
     "dataloader_num_workers": (0, math.inf),
     "seed": (0, 2**32 - 1),
 }
-REFUSED = {  # options of the Trainer that do harm or fail here, and why
+NO_EFFECT = "it has no effect here"
+PUBLISHED = "push_to_hub.py publishes a model, and checks what goes out"
+REFUSED = {  # options of the Trainer that must be left at our defaults, and why
+    "do_train": "evaluate_model.py measures a model as it is",
+    "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
+    "remove_unused_columns": "it would drop the waveforms",
     "bf16_full_eval": "it would turn the published weights to bfloat16",
     "fp16_full_eval": "it would turn the published weights to float16",
     "batch_eval_metrics": "songs are judged over all of their clips",
+    "eval_do_concat_batches": "songs are judged over all of their clips",
     "include_for_metrics": "the metrics need the logits alone",
+    "data_seed": "--seed decides the clips' order too",
+    "train_sampling_strategy": "what is drawn follows --sampling_exponent and --seed",
+    "average_tokens_across_devices": "losses are divided by the clips of all processes",
     "use_liger_kernel": "it has no kernels for this model",
     "enable_jit_checkpoint": "a run that it stops ends as a finished one; save with --save_strategy"
     " steps --save_steps N, stop the run, go on with --resume_from_checkpoint last",
     "deepspeed": "shard with configs/accelerate/fsdp.yaml",
-    "do_predict": "evaluate_model.py measures a model, predict_song.py uses it",
+    "label_names": NO_EFFECT,
+    "length_column_name": NO_EFFECT,
+    "liger_kernel_config": NO_EFFECT,
+    "prediction_loss_only": NO_EFFECT,
+    "use_cache": NO_EFFECT,
+    "push_to_hub": PUBLISHED,
+    "hub_model_id": PUBLISHED,
+    "hub_strategy": PUBLISHED,
+    "hub_always_push": PUBLISHED,
+    "hub_revision": PUBLISHED,
 }
+UNLISTED = (  # left out of --help as of no use; those after hub_token are taken all the same
+    *REFUSED,
+    "hub_token",
+    *("do_eval", "local_rank", "include_num_input_tokens_seen"),
+    *("gradient_checkpointing", "gradient_checkpointing_kwargs"),
+)
 
 
 def check(args: TrainingArguments) -> None:
@@ -182,43 +207,18 @@ def _check_loggers(args: TrainingArguments, faults: Faults) -> None:
 
 def _check_trainer(args: TrainingArguments, faults: Faults) -> None:
     """Whether options of the Trainer are left as they must be here."""
-    for name, why in REFUSED.items():
+    for item in dataclasses.fields(args):
+        if item.name not in REFUSED:
+            continue
+        factory = item.default_factory
+        default = item.default if factory is dataclasses.MISSING else factory()
+        value = _text(args, item.name)
         faults.unless(
-            not getattr(args, name), f"--{name} is {getattr(args, name)}; leave it out: {why}"
+            value == str(default), f"--{item.name} is {value}; leave it out: {REFUSED[item.name]}"
         )
-    faults.unless(
-        args.do_train, "--do_train is false; to measure a model as it is: evaluate_model.py"
-    )
-    faults.unless(
-        args.data_seed is None,
-        f"--data_seed is {args.data_seed}; leave it out: --seed decides the clips' order too",
-    )
-    faults.unless(
-        args.average_tokens_across_devices,
-        "--average_tokens_across_devices is false; leave it true: losses are divided by the"
-        " clips of all processes",
-    )
-    faults.unless(
-        args.eval_do_concat_batches,
-        "--eval_do_concat_batches is false; leave it true: the metrics are of all batches",
-    )
-    strategy = _text(args, "train_sampling_strategy")
-    faults.unless(
-        strategy == "random",
-        f"--train_sampling_strategy is '{strategy}'; leave it out: what is drawn follows "
-        "--sampling_exponent and --seed",
-    )
-    faults.unless(
-        not args.remove_unused_columns,
-        "--remove_unused_columns is true; it must stay false: it would drop the waveforms",
-    )
     faults.unless(
         args.hub_token is None,
         "--hub_token is set; it would be saved in a file. Set HF_TOKEN or log in instead",
-    )
-    faults.unless(
-        not args.push_to_hub,
-        "--push_to_hub is set; publish with push_to_hub.py, which checks what goes out",
     )
 
 

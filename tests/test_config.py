@@ -1,6 +1,7 @@
 """Settings: configs are flags written down, and every mistake is named."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from genreast.arguments import PredictArguments, PrepareArguments, PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
+from genreast.recipe_checks import UNLISTED
 
 
 def config(tmp_path: Path, text: str) -> str:
@@ -107,11 +109,31 @@ def test_every_training_config_is_taken(path):
 
 
 def test_base_yaml_writes_out_the_defaults():
-    """Every setting of this project, with the value it has without any config."""
+    """Every setting of this project, with the value it has without any config, in their order."""
     written = yaml.safe_load((ROOT / "configs/base.yaml").read_text())
+    fields = TrainArguments.__dataclass_fields__
+    own = [fields[name] for name in TrainArguments.__annotations__ if name not in UNLISTED]
     defaults = {
         item.name: item.default_factory() if callable(item.default_factory) else item.default
-        for item in dataclasses.fields(TrainArguments)
-        if item.name in TrainArguments.__annotations__
+        for item in own
     }
     assert written == defaults
+    assert list(written) == list(defaults)
+
+
+def test_help_shows_what_can_be_set_grouped_with_defaults_as_they_are_typed(capsys):
+    with pytest.raises(SystemExit):
+        parse(TrainArguments, argv=["--help"])
+    shown = capsys.readouterr().out
+    flags = re.findall(r"^  --(\w+)", shown, re.MULTILINE)
+    settable = {item.name for item in dataclasses.fields(TrainArguments)} - {*UNLISTED}
+    assert set(flags) == {"help", *settable} and len(flags) == len(set(flags))
+    own = [name for name in TrainArguments.__annotations__ if name not in UNLISTED]
+    assert flags[1 : len(own) + 1] == own
+    shown = " ".join(shown.split())
+    assert "--report_to text … loggers: tensorboard, trackio, wandb or none (default: tens" in shown
+    assert "--time_roll true|false roll each clip by a random time (default: true)" in shown
+
+
+def test_what_help_leaves_out_exists():
+    assert {item.name for item in dataclasses.fields(TrainArguments)} >= {*UNLISTED}

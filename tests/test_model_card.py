@@ -217,6 +217,7 @@ def test_any_name_of_a_genre_reads_on_the_page_as_it_is_spelled():
         ),
         # A layer decay of 1 is none, and without mixup its share of batches says nothing.
         ({"layer_decay": 1.0, "mixup_alpha": 0.0, "mixup_probability": 0.5}, {}),
+        ({"gradient_accumulation_steps": 1}, {}),
         (
             {"layer_decay": 0.75, "mixup_alpha": 0.3, "mixup_probability": 0.5},
             {
