@@ -29,10 +29,11 @@ from benchmarks.real_datasets import FOLDS, esc10_fold, waivops
 from genreast.audiofolder import label_names, load_splits
 from genreast.batches import ClipDataset
 from genreast.config import parse
-from genreast.fine_tune import normalisation, quiet_libraries, start_model
+from genreast.fine_tune import quiet_libraries
 from genreast.metrics import evaluate_clips
 from genreast.model import feature_extractor, from_scratch, set_labels
 from genreast.recipe import TrainArguments
+from genreast.start import normalisation, start_model
 from genreast.training import GenreTrainer
 
 CONFIG = ROOT / "configs" / "scratch_small.yaml"

@@ -6,11 +6,11 @@ every device. Nothing here runs in evaluation.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import nn
-from transformers import ASTForAudioClassification
+from transformers import ASTForAudioClassification, TrainingArguments
 
 from genreast.features import num_frames
 
@@ -25,6 +25,11 @@ class Augmentation:
     mixup_probability: float = 0.0
     time_roll: bool = False
     gain_db: float = 0.0
+
+    @classmethod
+    def from_settings(cls, args: TrainingArguments) -> "Augmentation":
+        """As the settings of the same names in a `TrainArguments` say."""
+        return cls(**{item.name: getattr(args, item.name) for item in fields(cls)})
 
     def waveforms(
         self,

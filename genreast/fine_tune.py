@@ -1,6 +1,5 @@
 """One training run, from a dataset and a start to a model folder ready for the Hub."""
 
-import json
 import logging
 import os
 import shlex
@@ -10,30 +9,16 @@ from pathlib import Path
 
 import torch
 from datasets import DatasetDict
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-)
 from transformers import ASTForAudioClassification, PrinterCallback, ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
-from genreast.audio import CLIP_SECONDS
-from genreast.audiofolder import (
-    fingerprint,
-    is_foreign,
-    label_names,
-    load_splits,
-    preparation,
-)
+from genreast.audiofolder import fingerprint, label_names, load_splits, preparation
 from genreast.batches import ClipDataset
+from genreast.callbacks import Patience
 from genreast.errors import UserError
-from genreast.features import STATS_FILE
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
-from genreast.model_window import set_window, window_frames
 from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
@@ -45,11 +30,12 @@ from genreast.run_folder import (
     checkpoints_in,
     is_whole,
     output_folder,
-    plain_faults,
 )
 from genreast.shards import read_shards, with_sound
+from genreast.start import normalisation, start_model
 from genreast.streaming import StreamedClips
-from genreast.training import GenreTrainer, Patience
+from genreast.training import GenreTrainer, standing
+from genreast.training_faults import plain_faults
 from genreast.workers import share_of_cores
 
 
@@ -206,90 +192,6 @@ def check_clips(
         )
 
 
-def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
-    """The model to train on clips of a length, and what to tell the user about it."""
-    if args.from_scratch:
-        model = models.from_scratch(
-            args.from_scratch,
-            max_length=window_frames(min(clip_seconds, args.window_seconds or CLIP_SECONDS)),
-            time_stride=args.time_stride,
-            frequency_stride=args.frequency_stride,
-            attn_implementation=args.attn_implementation,
-        )
-        notes = [f"start       random weights, size {args.from_scratch}"]
-    else:
-        model = pretrained(args)
-        notes = [f"start       {args.model_name_or_path}"]
-        max_length = window_frames(args.window_seconds) if args.window_seconds else None
-        models.resize(model, max_length, args.time_stride, args.frequency_stride)
-    if models.set_labels(model, names) and not args.from_scratch:
-        notes.append(f"            with a new head for {len(names)} genres")
-    set_window(model.config, clip_seconds)
-    if args.freeze == "body":
-        models.freeze_body(model)
-    if is_foreign(args.dataset):
-        notes.append("dataset     taken as it lies: prepare_dataset.py would cut whole songs, and")
-        notes.append("            keep copies of a song out of two splits")
-    return model, notes
-
-
-def pretrained(args: TrainArguments):
-    """The model a run starts from: a Hub id, a model folder, or an original `.pth` file."""
-    source = args.model_name_or_path
-    if not is_pth(source):
-        return models.from_pretrained(source, args.attn_implementation)
-    if not args.pth_labels:
-        raise UserError(
-            f"'{source}' does not name its classes; give them in order, one a line, "
-            "in a text file: --pth_labels FILE.txt"
-        )
-    try:
-        labels = Path(args.pth_labels).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"--pth_labels '{args.pth_labels}': {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"--pth_labels '{args.pth_labels}' is not UTF-8 text: {error}") from error
-    labels = [label.strip() for label in labels if label.strip()]
-    return models.from_pth(Path(source), labels, args.attn_implementation)
-
-
-def is_pth(source: str) -> bool:
-    """Whether a start is an original GenreAST file of weights."""
-    return source.endswith((".pth", ".pt"))
-
-
-def normalisation(args: TrainArguments) -> tuple[float, float]:
-    """Mean and std of log-mel: the train split's where the dataset states them, else those that
-    the start was trained with, else AudioSet's."""
-    path = statistics_file(args.dataset)
-    if path:
-        try:
-            stats = json.loads(path.read_text(encoding="utf-8"))
-            mean, std = float(stats["mean"]), float(stats["std"])
-            if not std > 0:
-                raise ValueError(f"std is {std}")
-            return mean, std
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"'{path}' does not give a mean and a std above 0 ({error}); prepare the dataset"
-                " again, or delete the file"
-            ) from error
-    if not args.from_scratch and not is_pth(args.model_name_or_path):
-        return models.statistics_of(args.model_name_or_path)
-    return models.AUDIOSET_MEAN, models.AUDIOSET_STD
-
-
-def statistics_file(dataset: str) -> Path | None:
-    """The dataset's statistics, in its folder or on the Hub, where it has them."""
-    if Path(dataset).is_dir():
-        path = Path(dataset) / STATS_FILE
-        return path if path.is_file() else None
-    try:
-        return Path(hf_hub_download(dataset, STATS_FILE, repo_type="dataset"))
-    except (EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled):
-        return None
-
-
 def early_stopping(args: TrainArguments) -> list[Patience]:
     """The callback that ends training when validation no longer gains."""
     return [Patience(args.early_stopping_patience)] if args.early_stopping_patience else []
@@ -310,18 +212,15 @@ def best_metrics(
     before = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
     models.average_weights(trainer.model, last)
     averaged = trainer.evaluate()
-    key = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
-    sign = 1 if args.greater_is_better else -1
-    # As with checkpoints, a tie goes to the lower loss.
-    before_and_after = [(sign * found[key], -found["eval_loss"]) for found in (metrics, averaged)]
-    kept = before_and_after[1] > before_and_after[0]
+    kept = standing(averaged, args) > standing(metrics, args)
     if not kept:
         trainer.model.load_state_dict(before)
     if trainer.is_world_process_zero():
         verdict = "kept" if kept else "not kept"
+        name = args.metric_for_best_model.removeprefix("eval_")
         print(
-            f"mean of the last {len(last)} checkpoints: {key.removeprefix('eval_')} "
-            f"{averaged[key]:.3f} against {metrics[key]:.3f}, {verdict}",
+            f"mean of the last {len(last)} checkpoints: {name} {averaged[f'eval_{name}']:.3f} "
+            f"against {metrics[f'eval_{name}']:.3f}, {verdict}",
             file=sys.stderr,
         )
     return averaged if kept else metrics, {"checkpoints": len(last), "kept": kept}

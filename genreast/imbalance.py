@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Sampler
+from transformers import TrainingArguments
 
 
 def class_counts(
@@ -139,3 +140,21 @@ class ClassificationLoss(nn.Module):
             rest = -torch.expm1(log_probabilities)
             terms = terms * rest.clamp(min=torch.finfo(rest.dtype).tiny) ** self.gamma
         return terms.sum(-1)
+
+
+def training_loss(args: TrainingArguments, counts: np.ndarray) -> ClassificationLoss:
+    """The loss that a `TrainArguments` asks for, of classes with `counts` (classes,) of clips.
+
+    Each remedy is to what the one before it leaves: weights to how often sampling draws a genre,
+    the adjustment to that times its weight. Two of them so do not correct twice.
+    """
+    shares = drawn_shares(counts, args.sampling_exponent)
+    weights = class_weights(shares * counts.sum(), args.class_weights, args.effective_beta)
+    return ClassificationLoss(
+        args.loss,
+        shares * weights.numpy(),
+        weights,
+        args.focal_gamma,
+        args.logit_adjustment,
+        args.label_smoothing_factor,
+    )

@@ -11,13 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
-from transformers import (
-    ASTFeatureExtractor,
-    ASTForAudioClassification,
-    EarlyStoppingCallback,
-    Trainer,
-    TrainerCallback,
-)
+from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer
 from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
@@ -31,16 +25,10 @@ from genreast.batches import (
     pool_windows,
     split_windows,
 )
+from genreast.callbacks import SamplerEpoch
 from genreast.errors import UserError, one_line
 from genreast.features import LogMel
-from genreast.imbalance import (
-    ClassificationLoss,
-    EpochSampler,
-    class_counts,
-    class_weights,
-    drawn_shares,
-    sampling_weights,
-)
+from genreast.imbalance import EpochSampler, class_counts, sampling_weights, training_loss
 from genreast.loading import decoding_processes
 from genreast.metrics import evaluate_clips
 from genreast.model import load_weights
@@ -72,30 +60,11 @@ class GenreTrainer(Trainer):
         self.genres = [model.config.id2label[i] for i in range(model.config.num_labels)]
         self.window = window_samples(model.config)
         self.features = LogMel.from_extractor(extractor)
-        self.augmentation = Augmentation(
-            mask_time_frames=args.mask_time_frames,
-            mask_mel_bins=args.mask_mel_bins,
-            mixup_alpha=args.mixup_alpha,
-            mixup_probability=args.mixup_probability,
-            time_roll=args.time_roll,
-            gain_db=args.gain_db,
-        )
+        self.augmentation = Augmentation.from_settings(args)
         self.counts = class_counts(
             train_clips.labels, train_clips.song_ids, len(self.genres), args.count_by
         )
-        # Each remedy is to what the one before it leaves: weights to how often sampling draws a
-        # genre, the adjustment to that times its weight. Two of them so do not correct twice.
-        shares = drawn_shares(self.counts, args.sampling_exponent)
-        drawn = shares * self.counts.sum()
-        weights = class_weights(drawn, args.class_weights, args.effective_beta)
-        self.loss = ClassificationLoss(
-            args.loss,
-            shares * weights.numpy(),
-            weights,
-            args.focal_gamma,
-            args.logit_adjustment,
-            args.label_smoothing_factor,
-        )
+        self.loss = training_loss(args, self.counts)
         self._generator = torch.Generator()
         self._micro_step = (-1, 0)
         with refusals("these settings"):
@@ -303,25 +272,19 @@ class GenreTrainer(Trainer):
         load_weights(self.model, self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics, trial):
-        """A tie, common on a validation split of few songs, goes to the lower loss."""
-        before = self.state.best_metric
+        """The Trainer's own, but for ties."""
         if super()._determine_best_metric(metrics, trial):
             return True
-        name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
-        if metrics[name] != before or metrics["eval_loss"] >= self._best_loss():
+        step = self.state.best_global_step
+        found = [
+            entry
+            for entry in self.state.log_history
+            if "eval_loss" in entry and entry["step"] == step
+        ]
+        if not found or standing(metrics, self.args) <= standing(found[-1], self.args):
             return False
         self.state.best_global_step = self.state.global_step
         return True
-
-    def _best_loss(self) -> float:
-        """Validation loss of the best checkpoint so far."""
-        best = self.state.best_global_step
-        losses = [
-            entry["eval_loss"]
-            for entry in self.state.log_history
-            if "eval_loss" in entry and entry["step"] == best
-        ]
-        return losses[-1] if losses else float("inf")
 
     def floating_point_ops(self, inputs) -> int:
         """Not counted: the Trainer's estimate is made for text."""
@@ -340,28 +303,11 @@ class GenreTrainer(Trainer):
         return self._generator.manual_seed(int(seed >> np.uint64(1)))
 
 
-class Patience(EarlyStoppingCallback):
-    """Early stopping that goes on counting where the checkpoint of a resumed run left off."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        super().on_train_begin(args, state, control, **kwargs)
-        # A checkpoint of a run without patience has no count.
-        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
-        self.early_stopping_patience_counter = saved["attributes"][
-            "early_stopping_patience_counter"
-        ]
-        spent = self.early_stopping_patience_counter >= self.early_stopping_patience
-        control.should_training_stop = spent
-
-
-class SamplerEpoch(TrainerCallback):
-    """Tells the sampler which epoch begins."""
-
-    def __init__(self, sampler: EpochSampler | WholeSteps | BatchNumbers):
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.sampler.set_epoch(int(state.epoch))
+def standing(metrics: dict[str, float], args: TrainArguments) -> tuple[float, float]:
+    """What makes a model the best: the greater, the better. A tie of its metric, common on a
+    validation split of few songs, goes to the lower loss."""
+    value = metrics[f"eval_{args.metric_for_best_model.removeprefix('eval_')}"]
+    return value if args.greater_is_better else -value, -metrics["eval_loss"]
 
 
 @contextlib.contextmanager

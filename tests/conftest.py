@@ -220,9 +220,9 @@ def make_trainer(genre_dataset, short_start, tmp_path):
 
     from genreast.audiofolder import label_names, load_splits
     from genreast.batches import ClipDataset
-    from genreast.fine_tune import start_model
     from genreast.model import feature_extractor
     from genreast.recipe import TrainArguments
+    from genreast.start import start_model
     from genreast.training import GenreTrainer
 
     splits = load_splits(genre_dataset)

@@ -273,6 +273,23 @@ def test_an_average_that_is_worse_is_not_kept(genre_dataset, short_start, tmp_pa
     assert record["averaged"] == {"checkpoints": 2, "kept": verdict == "kept"}
 
 
+def test_of_checkpoints_with_equal_scores_that_of_the_lower_loss_is_the_best(make_trainer):
+    trainer = make_trainer()
+
+    def is_best(step: int, score: float, loss: float) -> bool:
+        metrics = {"eval_song_macro_f1": score, "eval_loss": loss}
+        trainer.state.global_step = step
+        trainer.state.log_history.append({**metrics, "step": step})
+        return trainer._determine_best_metric(metrics, None)
+
+    assert is_best(1, 0.5, 1.0)
+    assert not is_best(2, 0.5, 1.1)
+    assert is_best(3, 0.5, 0.9)
+    assert not is_best(4, 0.4, 0.1)
+    assert not is_best(5, 0.5, 0.95)
+    assert trainer.state.best_global_step == 3
+
+
 def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_start, tmp_path):
     flags = ["--num_train_epochs", "20", "--early_stopping_patience", "2"]
     run_training(short_start, genre_dataset, tmp_path / "model", *flags, "--learning_rate", "0")

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genreast.audiofolder import label_names, load_splits
 from genreast.batches import ClipDataset
-from genreast.fine_tune import start_model
 from genreast.model import feature_extractor
 from genreast.recipe import TrainArguments
+from genreast.start import start_model
 from genreast.training import GenreTrainer
 
 VARIANTS = {
