@@ -173,12 +173,12 @@ class CardWords:
 
     @property
     def rare_genres(self) -> str | None:
-        return _few(self.facts.songs.get("train", {}), FEW_TRAIN_SONGS)
+        return few(self.facts.songs.get("train", {}), FEW_TRAIN_SONGS)
 
     @property
     def barely_tested(self) -> str | None:
         scores = self.facts.metrics.get(self.facts.unit, {}).get("per_class", {})
-        return _few({genre: scores[genre]["support"] for genre in scores}, FEW_TEST_SONGS)
+        return few({genre: scores[genre]["support"] for genre in scores}, FEW_TEST_SONGS)
 
     @property
     def captions(self) -> dict[str, str]:
@@ -235,7 +235,7 @@ class CardWords:
         return header, rows
 
 
-def _few(counts: dict[str, int], least: int) -> str | None:
+def few(counts: dict[str, int], least: int) -> str | None:
     """The genres with fewer than `least` songs, in words; None when there is none."""
     rare = {genre: n for genre, n in counts.items() if n < least}
     if not rare:

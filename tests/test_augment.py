@@ -40,9 +40,10 @@ def test_roll_keeps_every_sample_and_the_padding(waveforms, generator):
 
 def test_gain_scales_each_clip_within_its_range(waveforms, generator):
     clips, _ = waveforms
-    ratio = (gain(clips, 6.0, generator) / clips)[:, 0]
-    assert len(ratio.unique()) == 3
-    assert ((20 * ratio.log10()).abs() <= 6).all()
+    ratio = (gain(clips[:1].expand(200, -1), 6.0, generator) / clips[:1])[:, 0]
+    assert len(ratio.unique()) > 190
+    decibels = 20 * ratio.log10()
+    assert -6 <= decibels.min() < -5 and 5 < decibels.max() <= 6, "softer, and louder"
 
 
 def test_crop_takes_a_stretch_of_real_samples(waveforms):
@@ -68,6 +69,17 @@ def test_mixup_mixes_sound_and_target_by_the_same_share(generator):
     assert (soft > 0).sum(1).max() == 2
     for index in range(4):
         assert new_lengths[index] == lengths[soft[index] > 0].max() or soft[index].max() > 1 - 1e-6
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_as_many_batches_are_mixed_as_asked_for(share, generator):
+    augmentation = Augmentation(mixup_alpha=0.3, mixup_probability=share)
+    clips, lengths, targets = torch.eye(4), torch.full((4,), 4), torch.eye(4)
+    mixed = [
+        not torch.equal(augmentation.waveforms(clips, lengths, targets, generator)[2], targets)
+        for _ in range(200)
+    ]
+    assert sum(mixed) / 200 == pytest.approx(share, abs=0.1)
 
 
 def test_spec_augment_masks_real_frames_only(generator):

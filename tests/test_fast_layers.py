@@ -51,6 +51,15 @@ def test_a_last_layer_for_the_pooled_tokens_gives_the_same_answer_and_gradients(
     assert max(tensor.abs().max() for tensor in stock.values()) > 0.1
 
 
+def test_a_last_layer_for_the_pooled_tokens_drops_attention_in_training_alone(model, features):
+    model.audio_spectrogram_transformer.layers[-1].attention.attention_dropout = 0.5
+    last_layer.use(model)
+    model.train()
+    assert (model(features).logits - model(features).logits).abs().max() > 1e-4
+    model.eval()
+    assert torch.equal(model(features).logits, model(features).logits)
+
+
 def test_a_model_to_compile_is_given_no_mask_and_answers_the_same(model, features, monkeypatch):
     monkeypatch.setattr(masking_utils, "is_torchdynamo_exporting", lambda: True)
     masks, attend = [], torch.nn.functional.scaled_dot_product_attention

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
 
-from genreast.card_words import HELD_OUT, OTHER_DATASET, CardWords
+from genreast.card_words import HELD_OUT, OTHER_DATASET, CardWords, few
 from genreast.errors import UserError
 from genreast.licenses import LICENSES
 from genreast.model_card import render
@@ -254,6 +254,19 @@ def test_checkpoints_are_called_averaged_where_their_mean_was_kept(
     training = {"settings": {"average_checkpoints": 4}, "averaged": averaged}
     (tmp_path / "training_config.yaml").write_text(yaml.safe_dump(training))
     assert CardWords(read_facts(tmp_path, "alice/genre")).recipe == rows
+
+
+@pytest.mark.parametrize(
+    ("rare", "words"),
+    [
+        (0, None),
+        (5, "g0 (1), g1 (2), g2 (3), g3 (4), g4 (5)"),
+        (6, "6 of 7 genres, the rarest being g0 (1)"),
+    ],
+)
+def test_up_to_five_rare_genres_are_named(rare, words):
+    counts = {"many": 99} | {f"g{at}": at + 1 for at in range(rare)}
+    assert few(counts, 10) == words
 
 
 def test_a_licence_that_the_hub_does_not_know_is_refused():

@@ -123,6 +123,16 @@ def test_a_layer_learns_more_slowly_than_the_one_above_it(short_start):
         assert rate == 0.5**below, name
 
 
+def test_matrices_alone_are_decayed(short_start):
+    model = from_pretrained(str(short_start))
+    groups = parameter_groups(model, 1.0, 0.1, layer_decay=0.5)
+    decays = {id(one): group["weight_decay"] for group in groups for one in group["params"]}
+    for name, one in model.named_parameters():
+        spared = "bias" in name or "norm" in name or "position" in name or "_token" in name
+        assert decays[id(one)] == (0.0 if spared else 0.1), name
+    assert {*decays.values()} == {0.0, 0.1}
+
+
 def test_averaged_weights_are_the_mean(tmp_path, short_start):
     models = []
     for seed in range(3):
