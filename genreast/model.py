@@ -15,7 +15,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.errors import UserError, one_line
-from genreast.pretrained import load_ast, read_config
+from genreast.hub_files import file_of
+from genreast.pretrained import EXTRACTOR_FILE, load_ast, read_config
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # the published AST models' (Gong 2021)
 
@@ -85,12 +86,17 @@ def from_pretrained(source: str, attn_implementation: str = "sdpa") -> ASTForAud
 def statistics_of(source: str) -> tuple[float, float]:
     """Mean and std of log-mel that a Hub model or model folder was trained with.
 
-    AudioSet's where it does not say.
+    AudioSet's where it does not say. Raises UserError where that cannot be known.
     """
-    try:
-        extractor = ASTFeatureExtractor.from_pretrained(source)
-    except (OSError, ValueError):
+    path = file_of(source, EXTRACTOR_FILE)
+    if path is None:
         return AUDIOSET_MEAN, AUDIOSET_STD
+    try:
+        extractor = ASTFeatureExtractor.from_json_file(path)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"the {EXTRACTOR_FILE} of '{source}' is broken ({one_line(error)})"
+        ) from error
     return extractor.mean, extractor.std
 
 

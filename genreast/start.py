@@ -3,18 +3,12 @@
 import json
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-)
-
 from genreast import model as models
 from genreast.audio import CLIP_SECONDS
 from genreast.audiofolder import is_foreign
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
+from genreast.hub_files import file_of
 from genreast.model_window import set_window, window_frames
 from genreast.recipe import TrainArguments
 
@@ -73,8 +67,8 @@ def is_pth(source: str) -> bool:
 
 def normalisation(args: TrainArguments) -> tuple[float, float]:
     """Mean and std of log-mel: the train split's where the dataset states them, else those that
-    the start was trained with, else AudioSet's."""
-    path = statistics_file(args.dataset)
+    the start was trained with, else AudioSet's. Raises UserError where that cannot be known."""
+    path = file_of(args.dataset, STATS_FILE, "dataset")
     if path:
         try:
             stats = json.loads(path.read_text(encoding="utf-8"))
@@ -90,14 +84,3 @@ def normalisation(args: TrainArguments) -> tuple[float, float]:
     if not args.from_scratch and not is_pth(args.model_name_or_path):
         return models.statistics_of(args.model_name_or_path)
     return models.AUDIOSET_MEAN, models.AUDIOSET_STD
-
-
-def statistics_file(dataset: str) -> Path | None:
-    """The dataset's statistics, in its folder or on the Hub, where it has them."""
-    if Path(dataset).is_dir():
-        path = Path(dataset) / STATS_FILE
-        return path if path.is_file() else None
-    try:
-        return Path(hf_hub_download(dataset, STATS_FILE, repo_type="dataset"))
-    except (EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled):
-        return None
