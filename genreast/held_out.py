@@ -1,7 +1,6 @@
 """A validation split for a dataset that has none: held out in training, found again afterwards."""
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from datasets import DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 
 from genreast.audiofolder import fingerprint
+from genreast.hub_files import file_of
 
 RECORD_FILE = "training_config.yaml"
 
@@ -64,14 +64,9 @@ def as_trained(splits: DatasetDict, record: dict[str, Any]) -> DatasetDict:
 
 
 def training_record(name: str) -> dict[str, Any]:
-    """What made a model, from its `training_config.yaml`; empty where it has none."""
-    path = Path(name) / RECORD_FILE
-    if not Path(name).is_dir():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+    """What made a model, from its `training_config.yaml`; empty where it has none.
 
-        try:
-            path = Path(hf_hub_download(name, RECORD_FILE))
-        except EntryNotFoundError:
-            return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    Raises UserError where the Hub does not say.
+    """
+    path = file_of(name, RECORD_FILE)
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}

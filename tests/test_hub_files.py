@@ -5,11 +5,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from huggingface_hub import HfApi, constants
 
+from genreast.audiofolder import fingerprint, load_splits
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.fine_tune import normalisation
+from genreast.held_out import RECORD_FILE, as_trained, training_record, with_validation
 from genreast.hub_files import file_of
 from genreast.model import AUDIOSET_MEAN, AUDIOSET_STD, statistics_of
 
@@ -69,6 +72,29 @@ def test_what_a_start_on_the_hub_was_trained_with_is_not_guessed(songs, hub, tin
         statistics_of("alice/genre")
     hub.faults.clear()
     assert statistics_of("alice/genre") == (-5.2, 3.4)
+
+
+def test_a_model_whose_record_is_not_at_hand_is_not_one_that_held_nothing_out(
+    songs, hub, genre_dataset, monkeypatch
+):
+    """Cached by `predict_song.py`, which reads no record, and evaluated with the Hub off."""
+    splits = load_splits(genre_dataset)
+    del splits["validation"]
+    trained = with_validation(splits, seed=3)
+    record = {"settings": {"seed": 3}, "dataset": {"fingerprint_as_trained": fingerprint(trained)}}
+    songs.upload_file(
+        path_or_fileobj=yaml.safe_dump(record).encode(),
+        repo_id="alice/genre",
+        path_in_repo=RECORD_FILE,
+    )
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"hf download alice/genre training_config\.yaml`"):
+        training_record("alice/genre")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for _ in range(2):
+        again = as_trained(splits, training_record("alice/genre"))
+        assert len(again["validation"]) == len(trained["validation"])
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 def test_a_repository_that_is_not_there_is_no_file_that_is_not(songs):
