@@ -4,14 +4,13 @@ Files are named one by one, never copied by folder; texts lose their paths. Noth
 network.
 """
 
-import contextlib
 import fnmatch
 import json
 import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +190,9 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
             if figure.is_file() and not figure.is_symlink():
                 (target / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(figure, target / "figures" / figure.name)
+    genres = set(read_json(model_dir / "config.json")["id2label"].values())
     for source in filter(Path.is_file, sources):
-        text = without_paths(_names_alone(source))
-        (target / source.name).write_text(text, encoding="utf-8")
+        (target / source.name).write_text(_public_text(source, genres), encoding="utf-8")
     events = (model_dir / "runs").rglob("events.out.tfevents.*")
     for number, path in enumerate(sorted(events, key=lambda path: path.name)):
         # The name's fourth part is the machine's name: only the time stays.
@@ -208,28 +207,30 @@ def _read_text(path: Path) -> str:
         raise UserError(f"'{path}' is not UTF-8 text: {error}") from error
 
 
-def _names_alone(source: Path) -> str:
-    """A file's text in which `PLACES` keep their last part: in a path as a whole, a space or a
-    bracket ends nothing."""
+def _public_text(source: Path, genres: Collection[str]) -> str:
+    """A JSON or YAML file without its paths. A genre is a name, whatever it looks like."""
+    if source.suffix == ".json":
+        return json.dumps(_public(read_json(source), genres), indent=2) + "\n"
     text = _read_text(source)
-    if source.name == "metrics.json":
-        return json.dumps(_shortened(read_json(source)), indent=2) + "\n"
-    if source.name == "training_config.yaml":
-        with contextlib.suppress(yaml.YAMLError):  # the page's maker tells what is wrong with it
-            content = _shortened(yaml.safe_load(text))
-            return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return text
+    try:
+        content = _public(yaml.safe_load(text), genres)
+    except yaml.YAMLError:  # the page's maker tells what is wrong with it
+        return without_paths(text)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _shortened(content: Any) -> Any:
-    if not isinstance(content, dict):
-        return content
-    return {
-        key: _last_part(value)
-        if key in PLACES and isinstance(value, str) and not is_hub_id(value)
-        else _shortened(value)
-        for key, value in content.items()
-    }
+def _public(content: Any, genres: Collection[str]) -> Any:
+    """`PLACES` keep their last part: in a path as a whole, a space or a bracket ends nothing."""
+    if isinstance(content, dict):
+        return {
+            _public(key, genres): _last_part(value)
+            if key in PLACES and isinstance(value, str) and not is_hub_id(value)
+            else _public(value, genres)
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return [_public(each, genres) for each in content]
+    return without_paths(content) if isinstance(content, str) and content not in genres else content
 
 
 def _last_part(path: str) -> str:

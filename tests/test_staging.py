@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import trained_model
 import yaml
 from PIL import Image, PngImagePlugin
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,6 +17,8 @@ from trained_model import PUBLISHED, make_evaluation, make_model_dir
 from genreast import hub_dataset
 from genreast.errors import UserError
 from genreast.privacy import scan
+from genreast.song_table import SongRow, write_songs
+from genreast.songs import as_unicode
 from genreast.staging import (
     check_model_dir,
     files_in,
@@ -276,6 +279,68 @@ def test_the_scan_reads_the_names_of_clips_in_shards(tmp_path):
     pq.write_table(clean.set_column(0, "audio", sound), shard)
     with pytest.raises(UserError, match=r"parquet holds the absolute path /data/alice/b\.flac"):
         scan(tmp_path, hub_dataset.STAGED, user="alice")
+
+
+FOLDERS = (
+    *("Jazz/Best Of /CD1", "Pop/Singles ~ Best ~/CD1", "Rock/Side A;/B1", "|/Disc/01"),
+    *("Jazz/miles/So What", "Jazz/Mu\u0308sik /CD 2/b", "miles/live"),
+)
+
+
+def stage_songs(folder: Path, *more: SongRow, page: str = "") -> Path:
+    """A staged dataset of songs in FOLDERS, grouped by folder."""
+    rows = [SongRow(f"{at}/1.mp3", "Folk, World /Country/Roots", group=at) for at in FOLDERS]
+    for row in rows:
+        row.group = as_unicode(f"folder {row.group}")
+    copy = SongRow(f"{FOLDERS[0]}/2.mp3", reason=f"the same sound as '{rows[0].path}'")
+    (folder / "data").mkdir(parents=True)
+    write_songs([*rows, copy, *more], folder)
+    groups = pa.table({"group": [row.group for row in rows]})
+    pq.write_table(groups, folder / "data" / "train-00000-of-00001.parquet")
+    (folder / "README.md").write_text(f"such as '{rows[1].path}'\n{page}\n")
+    return folder
+
+
+def test_a_song_s_place_in_its_library_is_no_path_of_this_machine(tmp_path):
+    page = r"| Folk, World /Country/Roots | 7 | \|/Disc/01/1.mp3 |"
+    scan(stage_songs(tmp_path / "songs", page=page), hub_dataset.STAGED, user="miles")
+
+
+@pytest.mark.parametrize(
+    ("row", "page", "found"),
+    [
+        (SongRow("/My Songs/1.mp3"), "", "songs.csv holds /My Songs, a path out of"),
+        (SongRow(" ~/songs/1.mp3"), "", "songs.csv holds the absolute path ~/songs/1.mp3"),
+        (SongRow("../miles/1.mp3"), "", "songs.csv holds ../miles, a path out of"),
+        (SongRow("1.mp3", group="group /data/miles"), "", "the absolute path /data/miles"),
+        (SongRow("1.mp3", reason="no /home/x/Jazz/miles/So What/1.mp3"), "", "path /home/x/Jazz/"),
+        (SongRow("1.mp3", reason="as Jazz/miles/So What/1.mp3/x/y"), "", "the user name miles"),
+        (SongRow("miles/1.mp3"), "by miles@studio", "README.md holds the user name miles"),
+        (SongRow("Best Of /CD1"), "in /Best Of /CD1/x", "README.md holds the absolute path /CD1"),
+        (SongRow("hf_abcdefghijklmnopqrstuvwxyz0123/1.mp3"), "", "songs.csv holds a Hub token"),
+    ],
+)
+def test_beside_the_songs_places_what_is_private_stays_caught(tmp_path, row, page, found):
+    stage_songs(tmp_path / "songs", row, page=page)
+    with pytest.raises(UserError, match="must not go public") as refusal:
+        scan(tmp_path / "songs", hub_dataset.STAGED, user="miles")
+    assert found in str(refusal.value)
+
+
+def test_a_genre_is_published_as_it_is_called(tmp_path, monkeypatch):
+    genres = ["Folk, World /Country/Roots", "Mu\u0308sik 'n' /Pai\u0301s/miles/x", "|/Disc/01"]
+    monkeypatch.setattr(trained_model, "GENRES", genres)
+    model_dir = make_model_dir(tmp_path / "model")
+    evaluation = make_evaluation(tmp_path / "evaluation", model_dir)
+    text = "\n".join(re.sub(r"[|]", r"\\|", f"| {genre} | 3 |") for genre in genres)
+    staged = tmp_path / "staged"
+    stage_model(model_dir, evaluation, staged, lambda _: text)
+    assert (staged / "config.json").read_bytes() == (model_dir / "config.json").read_bytes()
+    metrics = json.loads((staged / "metrics.json").read_text())
+    assert list(metrics["song"]["per_class"]) == genres
+    record = yaml.safe_load((staged / "training_config.yaml").read_text())
+    assert list(record["dataset"]["splits"]["train"]["songs"]) == genres
+    scan(staged, user="miles")
 
 
 def test_a_folder_that_is_no_trained_model_is_named(model_dir, tmp_path):
