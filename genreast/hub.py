@@ -195,11 +195,12 @@ def _prepare_repository(
 
 def _check_loss(destination: Destination, changed: list[str], stale: list[str]) -> None:
     """Refuse to delete what a flag added to the very model that is published again without it."""
-    flags = [flag for name, flag in destination.flagged.items() if name in stale]
+    flags = {name: flag for name, flag in destination.flagged.items() if name in stale}
     if flags and WEIGHTS_FILE not in changed:
         raise UserError(
-            f"{destination.repo_id} was published with {' and '.join(flags)}, and its model is the"
-            " same: give that again, or --take_down to delete what it added. Nothing was uploaded."
+            f"{destination.repo_id} holds {' and '.join(flags)}, as {' and '.join(flags.values())}"
+            " would add, and its model is the same: give that again, or --take_down to delete what"
+            " it adds. Nothing was uploaded."
         )
 
 

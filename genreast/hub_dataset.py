@@ -27,8 +27,8 @@ from genreast.staging import fill_aside
 TABLES = ("songs.csv", "feature_stats.json")
 CLIPS = ("*/metadata.parquet", "*/*.flac", "*/*/*.flac")
 STAGED = ("README.md", *TABLES, "data/*.parquet", *CLIPS)
-OWNED = (
-    "data/*.parquet",
+OWNED = (  # other files that lie with them on the Hub are the user's
+    *(f"data/{split}-?????-of-?????.parquet" for split in SPLITS),
     *(f"{split}/{name}" for split in SPLITS for name in (METADATA_FILE, "*.flac", "*/*.flac")),
 )
 COUNTS = (  # the Hub's size categories

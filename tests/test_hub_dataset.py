@@ -168,11 +168,15 @@ def test_staging_twice_gives_the_same_bytes_and_publishing_twice_one_commit(hub,
     assert len(hub.repo("alice/songs", "dataset").history()) == 2
 
 
-def test_the_other_format_takes_the_place_of_the_first(hub, api, dataset_dir):
+def test_the_other_format_takes_the_place_of_the_first_and_of_nothing_else(hub, api, dataset_dir):
     publish(stage(dataset_dir), SONGS, api=api)
+    own = {"data/lyrics.parquet", "data/train-remixes.parquet", "data/notes.txt"}
+    for name in own:
+        place = {"repo_id": "alice/songs", "repo_type": "dataset", "path_in_repo": name}
+        api.upload_file(path_or_fileobj=b"by hand", **place)
     publish(stage(dataset_dir, as_audiofolder=True), SONGS, api=api)
     files = hub.repo("alice/songs", "dataset").at("main").files
-    assert not any(name.startswith("data/") for name in files)
+    assert {name for name in files if name.startswith("data/")} == own
     assert "train/metadata.parquet" in files
 
 

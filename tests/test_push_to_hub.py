@@ -85,7 +85,7 @@ def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
         flags = [*flags, "--staging_dir", tmp_path / "staged"]
         return run_script(hub, tmp_path / "home", model_dir, "alice/genre", *flags)
 
-    assert_refused(push_again(), "alice/genre was published with --evaluation")
+    assert_refused(push_again(), "alice/genre holds metrics.json, as --evaluation would add")
     assert "metrics.json" in hub.repo("alice/genre").at("main").files
     output = push_again("--take_down")
     assert output.returncode == 0, output.stderr
