@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -55,12 +56,12 @@ def start_server() -> None:
     if _context().get_start_method() != "forkserver":
         return
     if threading.current_thread() is not threading.main_thread():
-        forkserver.ensure_running()
+        _ensure_running()
         return
     # Ctrl-C reaches all processes of a terminal: this one would end in a traceback of its imports.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        forkserver.ensure_running()
+        _ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -221,6 +222,22 @@ def _ctrl_c_waits() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         signal.raise_signal(signal.SIGINT)
+
+
+def _ensure_running() -> None:
+    """Start the server of `start_server` where it does not run yet, with this process's `sys.path`.
+
+    CPython before 3.12.8 leaves it without (issue 117378): it found genreast in the folder of the
+    project alone, and started from any other each worker imported all anew.
+    """
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -38,9 +38,21 @@ def test_a_crash_and_a_hang_cost_one_task_each():
     check_a_crash_and_a_hang_cost_one_task_each(partial(run_local, num_workers=2))
 
 
-def test_a_worker_has_its_libraries_before_its_first_task():
-    [(_, loaded)] = run_local(do, [Task(("loaded",), 60)], num_workers=1)
-    assert loaded
+RUN_ELSEWHERE = f"""
+import sys
+sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]}
+from genreast.workers import Task, run_local
+from worker_tasks import do
+for _, result in run_local(do, [Task(("loaded",), 60)], 1):
+    print(result)
+"""
+
+
+def test_a_worker_has_its_libraries_before_its_first_task(tmp_path):
+    """From any folder: from all but the project's own, each worker imported torch anew."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", RUN_ELSEWHERE]
+    assert subprocess.check_output(command, text=True, cwd=tmp_path, env=environment) == "True\n"
 
 
 def test_the_start_of_a_worker_is_not_its_task_s_time(monkeypatch):
