@@ -3,7 +3,8 @@
     GenreClassifier.from_pretrained("user/name")("song.mp3").genres()
 
 A whole song is heard in windows; its probabilities come from the mean of the windows'
-log-probabilities. A 10 s file gets what `pipeline("audio-classification")` gives.
+log-probabilities, silent windows left out. A 10 s file gets what
+`pipeline("audio-classification")` gives.
 """
 
 import contextlib
@@ -36,7 +37,8 @@ SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, n
 class SongPrediction:
     """What the model hears in one song, window by window; or the problem that kept it from it.
 
-    A silent song has a problem and log-probabilities too: they are the model's guess at nothing.
+    Silent windows are not among its windows. A song of nothing else has a problem, and its
+    log-probabilities are the model's guess at nothing.
     """
 
     song: str
@@ -235,13 +237,15 @@ class GenreClassifier:
         }
         if hearing.problem:
             return SongPrediction(**common, problem=hearing.problem)
-        silent = hearing.peak < SILENCE_PEAK
+        sound = np.array(hearing.peaks) >= SILENCE_PEAK
+        silent = not sound.any()
+        kept = np.flatnonzero(sound | silent)
         return SongPrediction(
             **common,
             problem="what was heard of it is silent: nothing to judge" if silent else None,
-            starts=hearing.starts,
-            log_probabilities=np.stack(hearing.rows),
-            embedding=hearing.embedding / len(hearing.rows),
+            starts=[hearing.starts[window] for window in kept],
+            log_probabilities=np.stack(hearing.rows)[kept],
+            embedding=np.stack(hearing.embeddings)[kept].mean(0),
         )
 
 
@@ -255,8 +259,8 @@ class _Hearing:
     starts: list[float] = field(default_factory=list)
     expected: int | None = None
     rows: list[np.ndarray] = field(default_factory=list)
-    embedding: np.ndarray | float = 0.0
-    peak: float = 0.0
+    embeddings: list[np.ndarray] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
@@ -265,8 +269,8 @@ class _Hearing:
     def take(self, window: np.ndarray, logits: torch.Tensor, embedding: torch.Tensor) -> None:
         """Note what the model makes of one window."""
         self.rows.append(logits.double().log_softmax(0).numpy())
-        self.embedding = self.embedding + embedding.numpy()
-        self.peak = max(self.peak, float(np.abs(window).max()))
+        self.embeddings.append(embedding.numpy())
+        self.peaks.append(float(np.abs(window).max()))
 
 
 Batch = list[tuple[_Hearing, np.ndarray]]
