@@ -54,7 +54,7 @@ def fine_tune(args: TrainArguments) -> None:
             "preparation": preparation(args.dataset),
         }
         check_clips(args, train_clips, eval_clips)
-        clip_seconds = args.window_seconds or train_clips.longest_seconds()
+        clip_seconds = train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
         settings = ResumeSettings(about_dataset)

@@ -15,10 +15,11 @@ from genreast.recipe import TrainArguments
 
 def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     """The model to train on clips of a length, and what to tell the user about it."""
+    window = args.window_seconds
     if args.from_scratch:
         model = models.from_scratch(
             args.from_scratch,
-            max_length=window_frames(min(clip_seconds, args.window_seconds or CLIP_SECONDS)),
+            max_length=window_frames(window or min(clip_seconds, CLIP_SECONDS)),
             time_stride=args.time_stride,
             frequency_stride=args.frequency_stride,
             attn_implementation=args.attn_implementation,
@@ -27,11 +28,15 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     else:
         model = pretrained(args)
         notes = [f"start       {args.model_name_or_path}"]
-        max_length = window_frames(args.window_seconds) if args.window_seconds else None
+        max_length = window_frames(window) if window else None
         models.resize(model, max_length, args.time_stride, args.frequency_stride)
     if models.set_labels(model, names) and not args.from_scratch:
         notes.append(f"            with a new head for {len(names)} genres")
-    set_window(model.config, clip_seconds)
+    # A model that has only met clips padded to its window would meet full ones in prediction.
+    set_window(model.config, min(window or clip_seconds, clip_seconds))
+    if window and window > clip_seconds:
+        notes.append(f"window      {window:g} s, and the clips are {clip_seconds:g} s: the rest is")
+        notes.append(f"            padding; preparing with --clip_seconds {window:g} fills it")
     if args.freeze == "body":
         models.freeze_body(model)
     if is_foreign(args.dataset):

@@ -21,8 +21,11 @@ from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
 from genreast.errors import UserError
 from genreast.model import average_weights, from_pretrained, from_pth
+from genreast.model_window import window_frames
 from genreast.optimizer import parameter_groups
+from genreast.recipe import TrainArguments
 from genreast.run_folder import step_of
+from genreast.start import start_model
 
 NAMES = ["delta-blues", "disco", "jazz"]
 
@@ -107,6 +110,18 @@ def test_a_start_keeps_its_statistics_where_the_dataset_has_none(
     run_training(start, genre_dataset, tmp_path / "model", "--max_steps", "1")
     kept = ASTFeatureExtractor.from_pretrained(tmp_path / "model")
     assert (kept.mean, kept.std) == (-5.5, 3.25)
+
+
+@pytest.mark.parametrize(("window", "heard"), [(3.0, 1.5), (1.0, 1.0), (None, 1.5)])
+def test_a_model_hears_no_more_at_once_than_the_clips_it_learnt_from(short_start, window, heard):
+    """A window that clips do not fill was full in prediction alone: other answers, and no word."""
+    args = TrainArguments(
+        output_dir="x", model_name_or_path=str(short_start), window_seconds=window, bf16=False
+    )
+    model, notes = start_model(args, ["jazz", "rock"], clip_seconds=1.5)
+    assert model.config.clip_seconds == heard
+    assert window is None or model.config.max_length == window_frames(window)
+    assert any("--clip_seconds 3 fills it" in note for note in notes) == (window == 3)
 
 
 def test_a_layer_learns_more_slowly_than_the_one_above_it(short_start):
