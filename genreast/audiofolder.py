@@ -30,6 +30,7 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError
 
 from genreast.errors import UserError
+from genreast.hub_files import file_of
 from genreast.hub_ids import could_be_on_the_hub
 from genreast.splits import SPLITS
 
@@ -149,12 +150,17 @@ def label_names(splits: DatasetDict) -> list[str]:
 
 
 def preparation(dataset: str | Path) -> dict:
-    """How the dataset was made, from `preparation.json`; empty where that is not known."""
-    path = Path(dataset) / PREPARATION_FILE
+    """How a dataset was made, from `preparation.json`; empty where that is not known."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        path = file_of(str(dataset), PREPARATION_FILE, "dataset")
+    except UserError:  # the Hub is off: nothing hangs on it but a page's sentences
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except ValueError as error:
         raise UserError(f"'{path}' is not JSON ({error}): prepare the dataset again") from error
+    ours = isinstance(content, dict) and isinstance(content.get("group_by"), str)
+    return content if ours else {}  # a file of this name may be anybody's
 
 
 def fingerprint(splits: DatasetDict) -> str:

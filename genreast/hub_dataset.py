@@ -5,6 +5,7 @@ from the Hub equals the folder sample by sample. The folder can also be publishe
 so are the shards of a dataset that was prepared as Parquet.
 """
 
+import json
 import re
 import shutil
 from functools import partial
@@ -16,7 +17,7 @@ import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from genreast.audiofolder import METADATA_FILE, fingerprint
+from genreast.audiofolder import METADATA_FILE, PREPARATION_FILE, fingerprint, preparation
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
 from genreast.licenses import check_license
@@ -26,8 +27,9 @@ from genreast.staging import fill_aside
 
 TABLES = ("songs.csv", "feature_stats.json")
 CLIPS = ("*/metadata.parquet", "*/*.flac", "*/*/*.flac")
-STAGED = ("README.md", *TABLES, "data/*.parquet", *CLIPS)
+STAGED = ("README.md", *TABLES, PREPARATION_FILE, "data/*.parquet", *CLIPS)
 OWNED = (  # other files that lie with them on the Hub are the user's
+    PREPARATION_FILE,
     *(f"data/{split}-?????-of-?????.parquet" for split in SPLITS),
     *(f"{split}/{name}" for split in SPLITS for name in (METADATA_FILE, "*.flac", "*/*.flac")),
 )
@@ -103,9 +105,19 @@ def stage_dataset(
         for name in TABLES:
             if (dataset_dir / name).is_file():
                 shutil.copyfile(dataset_dir / name, folder / name)
+        _write_preparation(preparation(dataset_dir), folder)
         write_page(folder, _card(dataset_dir, repo_id, license, as_audiofolder))
 
     fill_aside(staging_dir, STAGED, fill)
+
+
+def _write_preparation(facts: dict, folder: Path) -> None:
+    """How the splits were made, for the pages of models trained on them; no digests of files, for
+    there are others on the Hub."""
+    facts = {key: value for key, value in facts.items() if key != "sha256"}
+    if facts:
+        text = json.dumps(facts, indent=2) + "\n"
+        (folder / PREPARATION_FILE).write_text(text, encoding="utf-8")
 
 
 def _clip(folder: Path, row: dict) -> Path:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 from datasets import Audio, load_dataset
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
 from genreast import clip_files, hub_dataset
-from genreast.audiofolder import fingerprint, load_splits
+from genreast.audiofolder import fingerprint, load_splits, preparation
 from genreast.destination import Destination
 from genreast.errors import UserError
 from genreast.hub import publish
@@ -24,17 +25,23 @@ from genreast.staging import files_in
 
 # Loads a dataset in a fresh process and saves it for comparing.
 LOAD = """
-import sys
+import json, sys
 from datasets import load_dataset
+from genreast.audiofolder import preparation
 load_dataset(sys.argv[1]).save_to_disk(sys.argv[2])
+print(json.dumps(preparation(sys.argv[1])))
 """
+PREPARATION = {"clip_seconds": 1.5, "group_by": "artist", "songs_without_group": 3, "seed": 0}
 SONGS = Destination("alice/songs", repo_type="dataset", owned=hub_dataset.OWNED)
 
 
 @pytest.fixture
 def dataset_dir(genre_dataset, tmp_path) -> Path:
     """A copy that a test may spoil."""
-    return Path(shutil.copytree(genre_dataset, tmp_path / "processed"))
+    folder = Path(shutil.copytree(genre_dataset, tmp_path / "processed"))
+    facts = PREPARATION | {"sha256": {"songs.csv": "0" * 64}}
+    (folder / "preparation.json").write_text(json.dumps(facts))
+    return folder
 
 
 @pytest.fixture
@@ -63,8 +70,9 @@ def test_what_is_loaded_from_the_hub_is_the_folder_sample_by_sample(
 
     command = [sys.executable, "-c", LOAD, "alice/songs", str(tmp_path / "loaded")]
     environment = os.environ | hub.environment(tmp_path / "home", "hf_alice")
-    output = subprocess.run(command, env=environment, capture_output=True, text=True)
+    output = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert output.returncode == 0, output.stderr[-3000:]
+    assert json.loads(output.stdout) == PREPARATION, "and how its splits were made is known there"
     from datasets import load_from_disk
 
     ours = load_dataset("audiofolder", data_dir=str(dataset_dir), cache_dir=str(tmp_path / "cache"))
@@ -115,6 +123,12 @@ def test_a_dataset_is_known_by_the_fingerprint_that_training_records(dataset_dir
     path = dataset_dir / "train" / "metadata.parquet"
     pq.write_table(pq.read_table(path).drop_columns("group"), path)
     assert hub_dataset.fingerprint_of(dataset_dir) is None
+
+
+@pytest.mark.parametrize("content", [["song"], {"group_by": 3}, {"steps": "cut"}])
+def test_another_s_file_of_that_name_tells_nothing_of_splits(tmp_path, content):
+    (tmp_path / "preparation.json").write_text(json.dumps(content))
+    assert preparation(tmp_path) == {}
 
 
 def test_the_card_says_rights_counts_and_how_to_load(dataset_dir):
@@ -170,13 +184,16 @@ def test_staging_twice_gives_the_same_bytes_and_publishing_twice_one_commit(hub,
 
 def test_the_other_format_takes_the_place_of_the_first_and_of_nothing_else(hub, api, dataset_dir):
     publish(stage(dataset_dir), SONGS, api=api)
+    assert "preparation.json" in hub.repo("alice/songs", "dataset").at("main").files
     own = {"data/lyrics.parquet", "data/train-remixes.parquet", "data/notes.txt"}
     for name in own:
         place = {"repo_id": "alice/songs", "repo_type": "dataset", "path_in_repo": name}
         api.upload_file(path_or_fileobj=b"by hand", **place)
+    (dataset_dir / "preparation.json").unlink()
     publish(stage(dataset_dir, as_audiofolder=True), SONGS, api=api)
     files = hub.repo("alice/songs", "dataset").at("main").files
     assert {name for name in files if name.startswith("data/")} == own
+    assert "preparation.json" not in files, "it told of what was there before"
     assert "train/metadata.parquet" in files
 
 
