@@ -18,17 +18,23 @@ SHORT = ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no"]
 SHORT += ["--load_best_model_at_end", "false"]
 
 
-@pytest.fixture
-def trained(genre_dataset, short_start, tmp_path):
+@pytest.fixture(scope="module")
+def trained(genre_dataset, short_start, tmp_path_factory):
     """The weights that two steps with some flags leave, all augmentation being off without them."""
+    folder = tmp_path_factory.mktemp("augmented")
 
     def train(*flags: str, dataset: Path = genre_dataset) -> torch.Tensor:
-        run_training(short_start, dataset, tmp_path / "model", *PLAIN, *SHORT, *flags)
-        weights = load_file(tmp_path / "model" / "model.safetensors")
-        shutil.rmtree(tmp_path / "model")
+        run_training(short_start, dataset, folder / "model", *PLAIN, *SHORT, *flags)
+        weights = load_file(folder / "model" / "model.safetensors")
+        shutil.rmtree(folder / "model")
         return torch.cat([each.flatten() for each in weights.values()])
 
     return train
+
+
+@pytest.fixture(scope="module")
+def plain(trained) -> torch.Tensor:
+    return trained()
 
 
 @pytest.mark.parametrize(
@@ -44,8 +50,8 @@ def trained(genre_dataset, short_start, tmp_path):
     ],
     ids=lambda flags: flags[0],
 )
-def test_each_part_alone_changes_what_is_learned(flags, trained):
-    assert (trained(*flags) - trained()).abs().max() > 1e-4
+def test_each_part_alone_changes_what_is_learned(flags, trained, plain):
+    assert (trained(*flags) - plain).abs().max() > 1e-4
 
 
 def test_a_compiled_model_leaves_other_patches_out_in_every_step(trained):
