@@ -4,16 +4,17 @@ Files are named one by one, never copied by folder; texts lose their paths. Noth
 network.
 """
 
+import contextlib
 import fnmatch
 import json
 import re
 import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import yaml
 
 from genreast.errors import UserError
@@ -138,7 +139,7 @@ def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Pat
     """Fill a folder aside and, once it is whole, move what it holds into the staging folder.
 
     An earlier staging is replaced. Raises UserError when other files lie there, or its page was
-    edited since.
+    edited since, or another run is at it.
     """
     if staging_dir.exists() and not staging_dir.is_dir():
         raise UserError(f"'{staging_dir}' is a file: name a folder as --staging_dir")
@@ -160,8 +161,7 @@ def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Pat
         )
     place = staging_dir.resolve()  # "." lies in no parent of its own, nor does a link's folder
     place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".staging-", dir=place.parent))
-    try:
+    with _aside(place) as aside:
         fill(aside)
         # The folder itself stays: the user may stand in it. The page, which tells that it was made
         # here, goes last and comes first, so that a stop in between is mended by staging again.
@@ -171,8 +171,28 @@ def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Pat
             remove(entry)
         for entry in sorted(aside.iterdir(), key=_is_page, reverse=True):
             shutil.move(entry, place / entry.name)
+
+
+@contextlib.contextmanager
+def _aside(place: Path) -> Iterator[Path]:
+    """An empty folder beside a place, for one run at a time. Its name is always the same, so that
+    what a killed run left there is cleared by the next.
+    """
+    aside = place.with_name(f".staging-{place.name}")
+    lock = filelock.FileLock(f"{aside}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(f"another run is filling '{place}'; wait for it") from error
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        # While the lock is held: who opened the file before sees that it has lost its name.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _is_page(path: Path) -> bool:

@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import trained_model
 import yaml
+from conftest import ROOT
 from PIL import Image, PngImagePlugin
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trained_model import PUBLISHED, make_evaluation, make_model_dir
@@ -22,10 +26,18 @@ from genreast.songs import as_unicode
 from genreast.staging import (
     check_model_dir,
     files_in,
+    fill_aside,
     read_evaluation,
     stage_model,
     without_paths,
 )
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from genreast.staging import fill_aside
+fill_aside(Path(sys.argv[1]), (), lambda folder: os.kill(os.getpid(), 9))
+"""
 
 
 def page(folder: Path) -> str:
@@ -122,6 +134,25 @@ def test_staging_again_replaces_what_an_earlier_staging_left(staged, trained):
     stage_model(trained, None, staged, page)
     assert not (staged / "metrics.json").exists()
     assert not list(staged.parent.glob(".staging-*"))
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "staged"], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 2
+    fill_aside(tmp_path / "staged", ("a",), lambda folder: (folder / "a").touch())
+    assert [path.name for path in tmp_path.iterdir()] == ["staged"]
+    assert files_in(tmp_path / "staged") == ["a"]
+
+
+def test_two_runs_do_not_fill_one_folder(tmp_path):
+    def fill(folder: Path) -> None:
+        (folder / "a").touch()
+        with pytest.raises(UserError, match=r"another run is filling '.*staged'; wait for it"):
+            fill_aside(tmp_path / "staged", ("a",), fill)
+        fill_aside(tmp_path / "other", ("b",), lambda folder: (folder / "b").touch())
+
+    fill_aside(tmp_path / "staged", ("a",), fill)
+    assert files_in(tmp_path) == ["other/b", "staged/a"]
 
 
 def test_staging_inside_the_model_folder_does_not_feed_on_itself(model_dir):
