@@ -56,7 +56,7 @@ def pretrained(args: TrainArguments):
             "in a text file: --pth_labels FILE.txt"
         )
     try:
-        labels = Path(args.pth_labels).read_text(encoding="utf-8").split("\n")
+        labels = Path(args.pth_labels).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UserError(f"--pth_labels '{args.pth_labels}': {error.strerror}") from error
     except ValueError as error:

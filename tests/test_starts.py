@@ -19,7 +19,9 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.config import parse
 from genreast.errors import UserError
+from genreast.fine_tune import pretrained
 from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.model_window import window_frames
 from genreast.optimizer import parameter_groups
@@ -54,6 +56,14 @@ def test_an_original_state_dict_gives_the_same_logits(original):
     features = torch.randn(2, 1024, 128)
     torch.testing.assert_close(loaded(features).logits, model(features).logits)
     assert loaded.config.id2label == dict(enumerate(NAMES))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_label(original, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\r\n".join(NAMES), encoding="utf-8-sig")  # as Windows does
+    words = ["--model_name_or_path", str(original[1]), "--pth_labels", str(labels)]
+    model = pretrained(parse(TrainArguments, argv=words))
+    assert model.config.id2label == dict(enumerate(NAMES))
 
 
 def test_another_number_of_labels_is_refused(original):
