@@ -165,6 +165,15 @@ def window_starts(samples: int, window: int, hop: int | None = None) -> list[int
     return starts
 
 
+def spread_evenly(starts: list[int], most: int | None) -> list[int]:
+    """`most` of the starts, each the middle one of as many equal parts; all where they are fewer,
+    or `most` is None.
+    """
+    if most is None or len(starts) <= most:
+        return starts
+    return [starts[int((number + 0.5) * len(starts) / most)] for number in range(most)]
+
+
 def _finite(samples: np.ndarray) -> np.ndarray:
     """Samples with NaN and infinity (float files hold them) made silent: one spoils a batch."""
     if np.isfinite(samples).all():

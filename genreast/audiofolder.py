@@ -35,7 +35,6 @@ from genreast.hub_ids import could_be_on_the_hub
 from genreast.splits import SPLITS
 
 METADATA_FILE = "metadata.parquet"
-SONGS_FILE = "songs.csv"
 PREPARATION_FILE = "preparation.json"
 NO_CONFIG = ("Config name is missing", "BuilderConfig")  # as `datasets` begins to say it
 COLUMNS = ("audio", "label", "song_id")  # as we call them

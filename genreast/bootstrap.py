@@ -13,6 +13,8 @@ from scipy.special import log_softmax
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from genreast.metrics import LEAST_PROBABILITY
+
 RESAMPLES = 1000
 RESAMPLES_OF_MANY = 200  # of more than MANY samples, whose intervals are narrow
 MANY = 10_000
@@ -49,7 +51,8 @@ def weighted_scores(
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(support > 0, hits / support, np.nan)
         f1 = np.where(support > 0, 2 * hits / (support + named), np.nan)
-    chosen = np.maximum(log_probabilities[np.arange(len(labels)), labels], np.log(1e-7))
+    chosen = log_probabilities[np.arange(len(labels)), labels]
+    chosen = np.maximum(chosen, np.log(LEAST_PROBABILITY))
     return {
         "accuracy": hits.sum(1) / total,
         "balanced_accuracy": np.nanmean(recall, axis=1),

@@ -14,7 +14,8 @@ from scipy.stats import binom
 
 from genreast.bootstrap import FEWEST_GROUPS, resampled_scores, score_intervals, weighted_scores
 from genreast.errors import UserError
-from genreast.evaluation import METRICS_FILE, SONGS_FILE, Scored
+from genreast.evaluation import SONGS_FILE, Scored
+from genreast.summary import METRICS_FILE
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision", "log_loss")
 ALPHA = 0.05

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genreast.audio import SAMPLING_RATE, window_starts
+from genreast.audio import SAMPLING_RATE, spread_evenly, window_starts
 
 FULL_SCALE = 32_768  # a clip is stored in 16 bits
 SILENCE_PEAK = 10 ** (-60 / 20) * FULL_SCALE  # what never passes −60 dBFS holds nothing to learn
@@ -40,10 +40,7 @@ def clip_starts(samples: int, settings: CutSettings) -> list[int]:
     if last - first < min(clip, samples):
         return [max((samples - clip) // 2, 0)]
     starts = [first + start for start in window_starts(last - first, clip)]
-    most = settings.max_clips_per_song
-    if most is None or len(starts) <= most:
-        return starts
-    return [starts[int((number + 0.5) * len(starts) / most)] for number in range(most)]
+    return spread_evenly(starts, settings.max_clips_per_song)
 
 
 def blocks(samples: np.ndarray) -> Iterator[np.ndarray]:

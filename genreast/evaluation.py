@@ -25,8 +25,8 @@ from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.metrics import Pooling, evaluate_clips, pool_songs
 from genreast.songs import is_junk
+from genreast.summary import METRICS_FILE
 
-METRICS_FILE = "metrics.json"
 CLIPS_FILE = "predictions.csv"
 SONGS_FILE = "songs.csv"
 EVALUATED = ("model", "dataset", "split")  # what tells one evaluation from another

@@ -10,8 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from genreast.audiofolder import fingerprint
 from genreast.hub_files import file_of
-
-RECORD_FILE = "training_config.yaml"
+from genreast.pretrained import RECORD_FILE
 
 
 def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:

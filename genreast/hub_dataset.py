@@ -20,13 +20,15 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from genreast.audiofolder import METADATA_FILE, PREPARATION_FILE, fingerprint, preparation
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
+from genreast.features import STATS_FILE
 from genreast.licenses import check_license
 from genreast.pages import literal, without_seal, write_page
+from genreast.song_table import SONGS_FILE
 from genreast.splits import SPLITS
 from genreast.staging import fill_aside
 
-TABLES = ("songs.csv", "feature_stats.json")
-CLIPS = ("*/metadata.parquet", "*/*.flac", "*/*/*.flac")
+TABLES = (SONGS_FILE, STATS_FILE)
+CLIPS = (f"*/{METADATA_FILE}", "*/*.flac", "*/*/*.flac")
 STAGED = ("README.md", *TABLES, PREPARATION_FILE, "data/*.parquet", *CLIPS)
 OWNED = (  # other files that lie with them on the Hub are the user's
     PREPARATION_FILE,

@@ -16,6 +16,7 @@ from sklearn import metrics as sklearn_metrics
 
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017, section 2
 TOP_K = 3
+LEAST_PROBABILITY = 1e-7  # of a true class, or one clip would make the log loss endless
 Pooling = Literal["log_probability", "probability", "vote"]
 
 
@@ -75,7 +76,7 @@ def per_class_scores(
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-probability of the true class, in nats; probabilities from 1e-7 up."""
     chosen = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
-    return float(-np.maximum(chosen, np.log(1e-7)).mean())
+    return float(-np.maximum(chosen, np.log(LEAST_PROBABILITY)).mean())
 
 
 def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from genreast.errors import UserError, one_line
 from genreast.hub_files import file_of
-from genreast.pretrained import EXTRACTOR_FILE, load_ast, read_config
+from genreast.pretrained import EXTRACTOR_FILE, WEIGHTS_FILE, load_ast, read_config
 
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # the published AST models' (Gong 2021)
 
@@ -110,7 +110,7 @@ def load_weights(model: nn.Module, folder: str | Path) -> None:
     load its best checkpoint, passes over all layers in silence.
     """
     if not isinstance(model, ASTForAudioClassification):
-        saved = load_file(Path(folder) / "model.safetensors")
+        saved = load_file(Path(folder) / WEIGHTS_FILE)
         _put(model, {name: saved[name] for name in model.state_dict()})
         return
     saved, report = ASTForAudioClassification.from_pretrained(
@@ -185,7 +185,7 @@ def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdp
         attn_implementation=attn_implementation,
     )
     with tempfile.TemporaryDirectory() as folder:
-        save_file(weights, Path(folder) / "model.safetensors", {"format": "pt"})
+        save_file(weights, Path(folder) / WEIGHTS_FILE, {"format": "pt"})
         config.save_pretrained(folder)
         try:
             model, report = ASTForAudioClassification.from_pretrained(

@@ -15,8 +15,10 @@ from datasets import DatasetDict
 
 from genreast.config import own_settings
 from genreast.imbalance import class_counts
+from genreast.pretrained import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from genreast.progress import learning_curves
 from genreast.recipe import TrainArguments
+from genreast.run_folder import METRICS_FILE
 from genreast.training import GenreTrainer
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "torchcodec", "huggingface_hub")
@@ -38,17 +40,17 @@ def save(
     shutil.rmtree(aside, ignore_errors=True)
     trainer.ast.save_pretrained(aside, state_dict=weights)
     trainer.processing_class.save_pretrained(aside)
-    write_yaml(record, aside / "training_config.yaml")
+    write_yaml(record, aside / RECORD_FILE)
     learning_curves(history, aside / "learning_curves.png")
     epochs = [entry for entry in history if "eval_loss" in entry]
     content = {"best": metrics, "history": epochs, "steps": trainer.state.global_step}
-    (aside / "train_metrics.json").write_text(json.dumps(content, indent=2) + "\n")
-    names = sorted(path.name for path in aside.iterdir() if path.name != "train_metrics.json")
-    for name in [*names, "train_metrics.json"]:
+    (aside / METRICS_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    names = sorted(path.name for path in aside.iterdir() if path.name != METRICS_FILE)
+    for name in [*names, METRICS_FILE]:
         os.replace(aside / name, folder / name)
     aside.rmdir()
     # safetensors makes files that nobody else may read: whoever reads the others reads this one.
-    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
+    (folder / WEIGHTS_FILE).chmod((folder / CONFIG_FILE).stat().st_mode)
 
 
 def training_config(

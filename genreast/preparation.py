@@ -1,6 +1,5 @@
 """The steps of `prepare_dataset.py` between finding the songs and a finished dataset."""
 
-import errno
 import shutil
 import sys
 from collections import Counter, defaultdict
@@ -23,7 +22,7 @@ from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.earlier import Earlier
-from genreast.errors import UserError
+from genreast.errors import DISK_FULL, UserError
 from genreast.fingerprint import SavedFingerprints
 from genreast.genres import Library
 from genreast.groups import group_keys, joined_groups, why_without_group
@@ -293,8 +292,7 @@ def left_out(dataset: Path) -> int:
 
 
 def _full_disk(error: OSError, work: WorkFolder) -> UserError | None:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    if not full:
+    if error.errno not in DISK_FULL and "No space left" not in str(error):
         return None
     return UserError(
         f"no space left for '{work.path}'; free some and give the same command again: it goes on"

@@ -19,6 +19,8 @@ ONE_LABEL = "single_label_classification"  # whose scores are a softmax
 CONFIG_FILE = "config.json"
 EXTRACTOR_FILE = "preprocessor_config.json"
 WEIGHTS_FILE = "model.safetensors"
+MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, EXTRACTOR_FILE)  # all that a model is loaded from
+RECORD_FILE = "training_config.yaml"  # what made it
 
 
 def load(name: str) -> tuple[Any, Any]:
@@ -186,7 +188,7 @@ def _check_classifier(name: str, config: dict[str, Any]) -> None:
 
 def _check_extractor(name: str, model: Any, extractor: Any) -> None:
     faults = [
-        f"{key} {found} in preprocessor_config.json, {expected} in the model"
+        f"{key} {found} in {EXTRACTOR_FILE}, {expected} in the model"
         for key, found, expected in [
             ("max_length", extractor.max_length, model.config.max_length),
             ("num_mel_bins", extractor.num_mel_bins, model.config.num_mel_bins),

@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from genreast.audio import SAMPLING_RATE
 from genreast.memory import training_memory
 from genreast.training import GenreTrainer
 
@@ -35,7 +36,7 @@ def summary(trainer: GenreTrainer) -> str:
     lines = [
         f"device      {_device(args)}, {precision}, {args.world_size} process(es)",
         f"model       {trained / 1e6:.1f} M parameters trained, {frozen / 1e6:.1f} M frozen, "
-        f"{_tokens(model)} tokens a window of {trainer.window / 16000:g} s",
+        f"{_tokens(model)} tokens a window of {trainer.window / SAMPLING_RATE:g} s",
         f"memory      {training_memory(model, args, shards)}",
         f"data        {len(clips)} clips of {len(set(clips.song_ids))} songs to train on, "
         f"{len(trainer.eval_clips)} of {len(set(trainer.eval_clips.song_ids))} to validate",

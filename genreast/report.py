@@ -20,6 +20,7 @@ from genreast.atomic import at_once
 from genreast.audio import FRAME_LENGTH, AudioError, load_audio
 from genreast.evaluation import Scored
 from genreast.figures import ROOMY
+from genreast.song_table import SONGS_FILE
 from genreast.timeline import log_mel_picture
 
 REPORT_FILE = "report.html"
@@ -154,7 +155,7 @@ def confident_mistakes(songs: Scored, most: int = MOST_MISTAKES) -> list[int]:
 
 def song_names(dataset: str | Path) -> dict[str, str]:
     """Each song's path in the raw folder by its id, where the dataset's songs.csv tells it."""
-    path = Path(dataset) / "songs.csv"
+    path = Path(dataset) / SONGS_FILE
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:

@@ -13,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from transformers import ASTConfig
 
 from genreast.errors import UserError
+from genreast.pretrained import CONFIG_FILE, MODEL_FILES, RECORD_FILE, WEIGHTS_FILE
 from genreast.recipe import TrainArguments
 from genreast.resuming import LAST_FILE, check_same_model, check_same_settings
 
-MODEL_FILES = ("config.json", "model.safetensors", "training_config.yaml")
+METRICS_FILE = "train_metrics.json"  # the last that a run writes
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def check_shared(args: TrainArguments) -> None:
 
 def refuse_model(folder: Path) -> None:
     """Refuse a folder that holds a model, of a run of this project or of anyone else."""
-    finished = (folder / "train_metrics.json").is_file()
+    finished = (folder / METRICS_FILE).is_file()
     # Beside checkpoints they are what a run that was killed as it ended had written so far.
-    others = any((folder / name).is_file() for name in MODEL_FILES)
+    others = any((folder / name).is_file() for name in (*MODEL_FILES, RECORD_FILE))
     if finished or (others and not checkpoints_in(folder)):
         raise UserError(
             f"'{folder}' holds a {'finished ' * finished}model; choose another --output_dir, or "
@@ -171,9 +172,9 @@ def holds_weights_alone(checkpoint: Path) -> bool:
 def holds_model(checkpoint: Path) -> bool:
     """Whether the weights of a checkpoint, and what is said of them, are whole."""
     try:
-        for name in ("config.json", LAST_FILE):
+        for name in (CONFIG_FILE, LAST_FILE):
             json.loads((checkpoint / name).read_text())
-        with safe_open(checkpoint / "model.safetensors", "pt"):
+        with safe_open(checkpoint / WEIGHTS_FILE, "pt"):
             return True  # opening compares the header with the file's length
     except (OSError, ValueError, SafetensorError):
         return False

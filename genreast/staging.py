@@ -20,10 +20,17 @@ import yaml
 from genreast.errors import UserError
 from genreast.hub_ids import is_hub_id
 from genreast.pages import is_sealed, write_page
-from genreast.pretrained import fingerprint
+from genreast.pretrained import (
+    CONFIG_FILE,
+    EXTRACTOR_FILE,
+    MODEL_FILES,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    fingerprint,
+)
 from genreast.songs import is_junk
+from genreast.summary import METRICS_FILE
 
-MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FIGURES = {  # the pictures that go public, by file name without .png: what each shows
     "confusion_matrix": "Confusion matrix of the songs, in counts",
     "confusion_matrix_normalised": "Confusion matrix of the songs, as shares of each true genre",
@@ -36,8 +43,8 @@ ONNX_FILES = ("model.onnx", "model_quantized.onnx", "measurements.json")
 STAGED = (
     *MODEL_FILES,
     "README.md",
-    "metrics.json",
-    "training_config.yaml",
+    METRICS_FILE,
+    RECORD_FILE,
     *(f"figures/{name}.png" for name in FIGURES),
     "runs/events.out.tfevents.*",
     *(f"onnx/{name}" for name in ONNX_FILES),
@@ -45,7 +52,7 @@ STAGED = (
 # Files that an earlier run may have published, and that no longer describe the model once gone.
 OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md"))
 # What a flag adds to a model, told by one of its files.
-FLAGGED = {"metrics.json": "--evaluation", "onnx/measurements.json": "--onnx"}
+FLAGGED = {METRICS_FILE: "--evaluation", "onnx/measurements.json": "--onnx"}
 
 ABSOLUTE_PATH = re.compile(
     r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
@@ -72,7 +79,7 @@ def check_model_dir(model_dir: Path) -> None:
             f"'{model_dir}' is not a trained model: it has no {', no '.join(missing)}."
             " Name the folder that train_hf.py wrote (its --output_dir)"
         )
-    config = read_json(model_dir / "config.json")
+    config = read_json(model_dir / CONFIG_FILE)
     if config.get("architectures") != ["ASTForAudioClassification"]:
         raise UserError(
             f"'{model_dir}' holds {config.get('architectures') or 'no architecture'}; expected an"
@@ -84,18 +91,17 @@ def check_model_dir(model_dir: Path) -> None:
             f"the labels in {model_dir}/config.json are {', '.join(labels[:3]) or 'missing'}:"
             " set id2label and label2id to the genres' names"
         )
-    extractor = read_json(model_dir / "preprocessor_config.json").get("feature_extractor_type")
+    extractor = read_json(model_dir / EXTRACTOR_FILE).get("feature_extractor_type")
     if extractor != "ASTFeatureExtractor":
         raise UserError(
-            f"{model_dir}/preprocessor_config.json is of a {extractor}; expected"
-            " ASTFeatureExtractor"
+            f"{model_dir}/{EXTRACTOR_FILE} is of a {extractor}; expected ASTFeatureExtractor"
         )
-    safetensors_header(model_dir / "model.safetensors")
+    safetensors_header(model_dir / WEIGHTS_FILE)
 
 
 def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
     """The metrics of an evaluation folder. Refuses those of another model."""
-    path = evaluation / "metrics.json"
+    path = evaluation / METRICS_FILE
     if not path.is_file():
         raise UserError(
             f"'{evaluation}' is not an evaluation: it has no metrics.json. Make one with"
@@ -200,11 +206,11 @@ def _is_page(path: Path) -> bool:
 
 
 def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
-    shutil.copyfile(model_dir / "model.safetensors", target / "model.safetensors")
+    shutil.copyfile(model_dir / WEIGHTS_FILE, target / WEIGHTS_FILE)
     sources = [model_dir / name for name in MODEL_FILES if name.endswith(".json")]
-    sources += [model_dir / "training_config.yaml"]
+    sources += [model_dir / RECORD_FILE]
     if evaluation:
-        sources += [evaluation / "metrics.json"]
+        sources += [evaluation / METRICS_FILE]
     for folder in filter(None, (model_dir, evaluation)):
         for figure in (folder / f"{name}.png" for name in FIGURES):
             if figure.is_file() and not figure.is_symlink():

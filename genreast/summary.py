@@ -2,6 +2,7 @@
 
 from typing import Any
 
+METRICS_FILE = "metrics.json"
 SCORES = {  # key in metrics.json: how people read it
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",

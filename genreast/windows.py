@@ -22,6 +22,7 @@ from genreast.audio import (
     AudioError,
     is_long,
     load_audio,
+    spread_evenly,
     stream_audio,
     window_starts,
 )
@@ -40,11 +41,7 @@ class Cut:
 
     def starts(self, samples: int) -> list[int]:
         """First samples of the windows, spread evenly over the song when they are limited."""
-        starts = window_starts(samples, self.window, self.hop)
-        if self.max_windows and len(starts) > self.max_windows:
-            centres = (np.arange(self.max_windows) + 0.5) * len(starts) / self.max_windows
-            starts = [starts[int(centre)] for centre in centres]
-        return starts
+        return spread_evenly(window_starts(samples, self.window, self.hop), self.max_windows)
 
 
 @dataclass
