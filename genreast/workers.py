@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from genreast.allocator import keep_freed_memory
 from genreast.errors import UserError
 
 PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
+LOOK = 1.0  # seconds between two looks at what runs
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def run_local(
     """
     start_server()
     waiting, suspects = deque(tasks), deque()
-    running: dict[Future, tuple[Task, float]] = {}
+    running: dict[Future, tuple[Task, float]] = {}  # each with the clock at its start
+    clock = 0.0  # seconds that were waited here
     pool = _Pool(num_workers)
     try:
         while waiting or suspects or running:
@@ -84,10 +86,11 @@ def run_local(
             while (suspects or waiting) and len(running) < (1 if alone else num_workers):
                 task = suspects.popleft() if suspects else waiting.popleft()
                 future = pool.submit(function, task)  # returns when the task's worker has started
-                running[future] = (task, time.monotonic())
+                running[future] = (task, clock)
                 if alone:
                     break
-            done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            done, seconds = _look(running)
+            clock += seconds
             broken = [future for future in done if _is_broken(future)]
             for future in done.difference(broken):
                 yield running.pop(future)[0], future.result()
@@ -97,7 +100,7 @@ def run_local(
                     yield victims[0], Failed("the decoder crashed on it")
                 else:
                     suspects.extend(victims)
-            elif late := [f for f, (task, start) in running.items() if _is_late(task, start)]:
+            elif late := [f for f, (task, at) in running.items() if clock - at >= task.seconds]:
                 for future in late:
                     task = running.pop(future)[0]
                     yield task, _too_late(task)
@@ -176,8 +179,13 @@ def _within(function: Callable, task: Task) -> Any:
             answer.set_exception(error)
 
     threading.Thread(target=call, name="genreast call", daemon=True).start()
-    done, _ = wait([answer], timeout=task.seconds)
-    return answer.result() if done else _too_late(task)
+    waited = 0.0
+    while waited < task.seconds:
+        done, seconds = _look([answer])
+        if done:
+            return answer.result()
+        waited += seconds
+    return _too_late(task)
 
 
 def _end_overrun(client, future) -> None:
@@ -262,13 +270,20 @@ def _start_worker() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
+def _look(futures: Iterable[Future]) -> tuple[set[Future], float]:
+    """Which are done, waiting `LOOK` seconds for the first, and the seconds waited.
+
+    More than `LOOK` have passed where this process was paused (Ctrl-Z, a suspended job), and those
+    that it waits for with it: they are not counted.
+    """
+    start = time.monotonic()
+    done, _ = wait(futures, timeout=LOOK, return_when=FIRST_COMPLETED)
+    return done, min(time.monotonic() - start, LOOK)
+
+
 def _is_broken(future: Future) -> bool:
     return isinstance(future.exception(), BrokenProcessPool)
 
 
 def _too_late(task: Task) -> Failed:
     return Failed(f"decoding took more than {task.seconds:.0f} s")
-
-
-def _is_late(task: Task, start: float) -> bool:
-    return time.monotonic() - start > task.seconds

@@ -43,16 +43,28 @@ import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]}
 from genreast.workers import Task, run_local
 from worker_tasks import do
-for _, result in run_local(do, [Task(("loaded",), 60)], 1):
-    print(result)
+for _, result in run_local(do, [Task(("loaded",), 60), Task(("doze", 0.6), 2.5)], 1):
+    print(result, flush=True)
 """
 
 
-def test_a_worker_has_its_libraries_before_its_first_task(tmp_path):
-    """From any folder: from all but the project's own, each worker imported torch anew."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-c", RUN_ELSEWHERE]
-    assert subprocess.check_output(command, text=True, cwd=tmp_path, env=environment) == "True\n"
+def test_a_run_may_start_in_any_folder_and_be_paused(tmp_path):
+    """From all folders but the project's own each worker imported torch anew. Ctrl-Z, then `fg`,
+    counted as the time of what was decoded: sound songs were 'unreadable'."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN_ELSEWHERE],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "True\n"
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == "0.36\n"
 
 
 def test_the_start_of_a_worker_is_not_its_task_s_time(monkeypatch):

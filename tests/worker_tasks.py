@@ -12,7 +12,8 @@ def do(what: str, argument: int = 0) -> int:
     if what == "hang":
         time.sleep(600)
     if what == "doze":
-        time.sleep(argument)
+        for _ in range(round(argument / 0.1)):  # a pause of the process comes on top
+            time.sleep(0.1)
     if what == "fail":
         raise OSError(28, "No space left on device")
     if what == "loaded":
