@@ -105,6 +105,7 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
     """
     torch.set_num_threads(1)  # the other cores have songs of their own
     clips = folder / "clips" / song_id
+    record_path(folder / "songs", song_id).unlink(missing_ok=True)  # it vouches for the clips
     shutil.rmtree(clips, ignore_errors=True)
     clips.mkdir(parents=True)
     record = SongRecord(

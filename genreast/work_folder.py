@@ -175,10 +175,11 @@ class WorkFolder:
         )
 
     def _clear(self) -> None:
-        """Remove all that is ours; what says so goes last, for this can be stopped anywhere."""
+        """Remove all that is ours, in an order that can be stopped anywhere: records before the
+        clips that they vouch for, and last what says that it is ours."""
         ours = [entry for entry in self.path.iterdir() if entry.name in OURS or is_junk(entry.name)]
-        last = (SETTINGS_FILE, PUBLISHED_FILE)
-        for entry in sorted(ours, key=lambda e: e.name in last and last.index(e.name) + 1):
+        order = {"songs": -1, SETTINGS_FILE: 1, PUBLISHED_FILE: 2}
+        for entry in sorted(ours, key=lambda entry: order.get(entry.name, 0)):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         with contextlib.suppress(OSError):  # something of the user's came in
             self.path.rmdir()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from song_library import contents, make_library, prepare
 
-from genreast import preparation, work_folder
+from genreast import clips, preparation, work_folder
 from genreast.arguments import PrepareArguments
+from genreast.clips import cut_song
+from genreast.cuts import CutSettings
 from genreast.errors import UserError
 from genreast.work_folder import WorkFolder
 
@@ -196,6 +198,34 @@ def test_a_dataset_is_the_same_whatever_was_stopped_before(
     assert (times(output) == before) == kept
     prepare(raw, "--output_dir", output)
     assert contents(output) == contents(plain)
+
+
+def test_a_run_that_is_stopped_while_it_clears_another_s_work_leaves_no_record_without_clips(
+    raw, plain, output, stop_before, monkeypatch
+):
+    def removes_once(folder, *arguments, **flags):
+        remove(folder, *arguments, **flags)
+        raise KeyboardInterrupt
+
+    remove, listed = shutil.rmtree, Path.iterdir
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output)
+    monkeypatch.setattr(work_folder.shutil, "rmtree", removes_once)
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(listed(folder))))
+    stopped(raw, "--output_dir", output, "--clip_seconds", 1)
+    monkeypatch.undo()
+    prepare(raw, "--output_dir", output)
+    assert contents(output) == contents(plain)
+
+
+def test_a_song_that_is_cut_anew_has_no_record_before_its_clips(raw, tmp_path, monkeypatch):
+    (tmp_path / "songs").mkdir()
+    song = (min(raw.rglob("*.flac")), "song", tmp_path, CutSettings(1.0))
+    cut_song(*song)
+    monkeypatch.setattr(clips, "read_tags", lambda path: sys.exit("stopped"))
+    with pytest.raises(SystemExit):
+        cut_song(*song)
+    assert not list(tmp_path.rglob("*.json")) and not list(tmp_path.rglob("*.flac"))
 
 
 def test_what_is_measured_and_not_asked_for_changes_nothing(raw, output, stop_before, tmp_path):
