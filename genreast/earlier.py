@@ -31,13 +31,14 @@ class Earlier:
         return cls(folder, is_replaced, songs, splits)
 
     def split_of(self, song: SongRow) -> str | None:
-        """The split that a song had: its sound decides, then its place."""
+        """The split that a song had: its sound in its place decides, then its sound, then its
+        place."""
         keys = _identities(song.path, song.recording)
         return next((self.splits[key] for key in keys if key in self.splits), None)
 
     def has_path(self, path: str) -> bool:
         """Whether a song stood in this place."""
-        return _identities(path, "")[1] in self.splits
+        return f"path {path}" in self.splits
 
     def recognise(self, used: Iterable[SongRow]) -> None:
         """Say on standard error how many of the dataset's songs are here again.
@@ -65,5 +66,6 @@ class Earlier:
         print(told, file=sys.stderr)
 
 
-def _identities(path: str, recording: str) -> tuple[str, str]:
-    return f"recording {recording}", f"path {path}"
+def _identities(path: str, recording: str) -> tuple[str, str, str]:
+    """What a song is known by, the surest first; only where copies were left in are two alike."""
+    return f"song {recording} {path}", f"recording {recording}", f"path {path}"

@@ -234,7 +234,7 @@ def test_a_genre_may_be_named_all(tmp_path, capsys):
     assert songs == [3, 7]  # the genre, then the sum
 
 
-def test_copies_may_be_left_to_be_songs_of_their_own(tmp_path):
+def test_copies_may_be_left_to_be_songs_of_their_own_and_stay_where_they_are(tmp_path, capsys):
     root = make_library(tmp_path / "raw", {"jazz": 1, "rock": 3}, seconds=(1, 2))
     for number in range(2):  # so each split holds the same jazz
         shutil.copy(root / "jazz" / "artist 0" / "Song 0.wav", root / "jazz" / f"{number}.wav")
@@ -243,6 +243,8 @@ def test_copies_may_be_left_to_be_songs_of_their_own(tmp_path):
     table = rows(output)
     assert all(row["status"] == "used" and not row["matched_to"] for row in table.values())
     assert {row["split"] for path, row in table.items() if path.startswith("jazz")} == set(SPLITS)
+    prepare(root, "--output_dir", output, "--duplicates", "ignore", "--update")
+    assert rows(output) == table and "not stay in" not in capsys.readouterr().err
 
 
 def test_groups_by_folder_stay_together(raw, tmp_path):
