@@ -34,7 +34,7 @@ def write_shards(table: pa.Table, source: Callable[[dict], Path], split: str, fo
     """Write a split as `<split>-<number>-of-<shards>.parquet`: in each row a clip's bytes as
     `audio`, then its row of `table` but for the `file_name`.
 
-    `source` gives the clip's file for its row.
+    `source` gives the clip's file for its row. Raises OSError when the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     features = Features.from_arrow_schema(table.drop_columns("file_name").schema)
@@ -42,8 +42,13 @@ def write_shards(table: pa.Table, source: Callable[[dict], Path], split: str, fo
     shards = list(_shards(source(row).stat().st_size for row in rows_of(table)))
     for number, shard in enumerate(shards):
         path = folder / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-        # Content-defined chunks let Xet send only the clips that are new.
-        with pq.ParquetWriter(path, schema, use_content_defined_chunking=True) as writer:
+        # Content-defined chunks let Xet send only the clips that are new. Arrow ends the process
+        # where one cannot be written (column_writer.cc): a buffer larger than any group takes them,
+        # and is written here. What of it is never filled takes no memory.
+        with (
+            open(path, "wb", buffering=2 * SHARD_BYTES) as file,
+            pq.ParquetWriter(file, schema, use_content_defined_chunking=True) as writer,
+        ):
             for start in range(shard.start, shard.stop, ROWS_A_GROUP):
                 part = table.slice(start, min(ROWS_A_GROUP, shard.stop - start))
                 clips = [source(row) for row in part.to_pylist()]
@@ -51,6 +56,7 @@ def write_shards(table: pa.Table, source: Callable[[dict], Path], split: str, fo
                 columns = part.drop_columns("file_name").columns
                 columns = [pa.array(sound, schema.field("audio").type), *columns]
                 writer.write_table(pa.table(columns, schema=schema))
+                file.flush()
 
 
 def _shards(sizes: Iterable[int]) -> Iterator[range]:

@@ -1,7 +1,9 @@
 """The last look at a written dataset: what leaks or lacks is named, whatever the form."""
 
 import csv
+import os
 import re
+import resource
 import shutil
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ from song_library import make_library, prepare
 
 from genreast import assembly
 from genreast.assembly import check
-from genreast.clip_files import link
+from genreast.clip_files import link, write_shards
 
 
 @pytest.fixture(scope="module", params=["files", "parquet"])
@@ -92,6 +94,23 @@ def test_an_empty_or_missing_clip_is_named(dataset, spoil):
         clip.touch()
     with pytest.raises(RuntimeError, match=f"clip '{re.escape(str(clip))}' is {spoil}"):
         check(dataset)
+
+
+def test_a_disk_that_is_full_as_shards_are_written_is_an_error_to_be_told(tmp_path):
+    """Arrow's content-defined chunks ended the process instead."""
+    names = [f"{number}.flac" for number in range(5)]
+    for name in names:
+        (tmp_path / name).write_bytes(os.urandom(1_000_000))
+    song = {"label": 0, "song_id": "a", "group": "a", "start": 0.0}
+    rows = [{"file_name": name, **song} for name in names]
+    clips = pa.Table.from_pylist(rows, schema=assembly.clip_schema(["jazz"]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_shards(clips, lambda row: tmp_path / row["file_name"], "train", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_dataset_with_a_fault_never_gets_its_name(tmp_path, monkeypatch):
