@@ -41,9 +41,10 @@ def scores(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["", *(f"{level}s" for level in levels), f"95 % interval, {levels[-1]}s"], rows
 
 
-def table(metrics: dict[str, Any], label_names: list[str]) -> str:
+def table(metrics: dict[str, Any]) -> str:
     """The main scores of an evaluation, and what is to be known of them."""
-    lines = [f"{metrics['split']} split: {counts(metrics)}, {len(label_names)} genres"]
+    genres = len(metrics["song"]["per_class"])
+    lines = [f"{metrics['split']} split: {counts(metrics)}, {genres} genres"]
     header, rows = scores(metrics)
     for name, *numbers, span in [header, *rows]:
         lines.append(f"{name:<24}{''.join(f'{each:>8}' for each in numbers)}   {span}".rstrip())

@@ -1,0 +1,121 @@
+"""The steps of `evaluate_model.py`, in order."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+
+from genreast import comparison, evaluation, figures, png, report, summary
+from genreast.arguments import EvaluateArguments
+from genreast.audiofolder import fingerprint, load_splits, names_songs
+from genreast.errors import UserError, check_writable
+from genreast.evaluation import Scored
+from genreast.held_out import as_trained, training_record
+from genreast.inference import GenreClassifier
+from genreast.pretrained import fingerprint as weights_fingerprint
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, and what it is to be measured on."""
+
+    classifier: GenreClassifier
+    record: dict[str, Any]  # how the model was made; empty where that is not known
+    splits: DatasetDict
+    split: Dataset  # the one of them that is measured
+    made: dict[str, str]  # what metrics.json says of both
+
+
+def load(args: EvaluateArguments) -> Task:
+    """The model and the dataset. What would be refused after the long work is refused here."""
+    folder = Path(args.output_dir)
+    evaluation.check_folder(folder, {"split": args.split})
+    columns = (args.audio_column, args.label_column, args.song_column)
+    dataset = load_splits(args.dataset, *columns, args.dataset_config)
+    classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    for remark in classifier.remarks:
+        print(remark, file=sys.stderr)
+    record = training_record(args.model)
+    splits = as_trained(dataset, record)
+    split = evaluation.choose_split(splits, args.split, args.dataset)
+    made = {
+        "split": args.split,
+        "pooling": args.pooling,
+        "unit": "song" if names_songs(dataset) else "clip",
+        "dataset": args.dataset,
+        "dataset_fingerprint": fingerprint(dataset),
+        "model": args.model,
+        "model_fingerprint": weights_fingerprint(args.model),
+    }
+    evaluation.check_folder(folder, made)
+    if args.compare:
+        genre = split.features["label"].int2str
+        label_of = dict(zip(split["song_id"], split["label"], strict=True))
+        label_of = {song: genre(label) for song, label in label_of.items()}
+        comparison.check(args.compare, classifier.labels, label_of, made)
+    check_writable(folder)
+    return Task(classifier, record, splits, split, made)
+
+
+def measure(task: Task, args: EvaluateArguments) -> tuple[dict[str, Any], Scored, Scored]:
+    """Hear the split: what metrics.json holds, the clips, and the songs."""
+    clips, unreadable = evaluation.hear_split(
+        task.classifier, task.split, args.batch_size, args.split
+    )
+    songs = evaluation.songs_of(clips, args.pooling)
+    metrics = evaluation.measure(clips, songs, args.pooling)
+    metrics |= task.made | {
+        "calibration": _calibration(task, clips, songs, args),
+        "comparison": comparison.compare(songs, args.compare, task.made) if args.compare else None,
+        "precision": str(task.classifier.dtype).removeprefix("torch."),
+        "unreadable": unreadable,
+    }
+    return metrics, clips, songs
+
+
+def _calibration(
+    task: Task, clips: Scored, songs: Scored, args: EvaluateArguments
+) -> dict[str, Any] | None:
+    """What a temperature does, where one is asked for and can be fitted."""
+    if not args.calibrate or args.split == "validation":
+        return None
+    try:
+        validation = evaluation.choose_split(task.splits, "validation", args.dataset)
+        return evaluation.calibrate(
+            task.classifier, validation, clips, songs, args.pooling, args.batch_size
+        )
+    except UserError as error:
+        print(f"no temperature: {error}", file=sys.stderr)
+        return None
+
+
+def write(
+    task: Task, metrics: dict[str, Any], clips: Scored, songs: Scored, args: EvaluateArguments
+) -> None:
+    """Write the evaluation folder: metrics and predictions, figures, the report."""
+    folder = Path(args.output_dir)
+    evaluation.write(folder, metrics, clips, songs)
+    labels, unit = task.classifier.labels, metrics["unit"]
+    shares = evaluation.training_shares(task.record, task.splits, labels, unit)
+    drawn = figures.draw_all(metrics, clips, songs, shares)
+    images = {name: png.to_bytes(figure) for name, figure in drawn.items()}
+    for name, image in images.items():
+        png.write(image, folder / f"{name}.png")
+    names, pictures = report.song_names(args.dataset), report.song_pictures(task.split)
+    report.write(folder, metrics, songs, images, names, pictures)
+
+
+def show(metrics: dict[str, Any], args: EvaluateArguments) -> None:
+    """Print the main scores, whether two models differ, and where the report is."""
+    print(summary.table(metrics))
+    if metrics["comparison"]:
+        print(comparison.verdict(metrics["comparison"]))
+    print(f"report: {Path(args.output_dir) / report.REPORT_FILE}", file=sys.stderr)
+
+
+def left_out(metrics: dict[str, Any]) -> bool:
+    """Whether a clip of a split that was heard could not be read."""
+    calibration = metrics["calibration"] or {}
+    return bool(metrics["unreadable"] or calibration.get("unreadable"))

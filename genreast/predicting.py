@@ -1,0 +1,70 @@
+"""The steps of `predict_song.py`, in order."""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genreast import answers
+from genreast.arguments import PredictArguments
+from genreast.audio import AudioError
+from genreast.errors import UserError, check_writable
+from genreast.inference import GenreClassifier, SongPrediction
+
+
+def load(args: PredictArguments) -> tuple[list[str], GenreClassifier]:
+    """The songs and the model. What would be refused after the long work is refused here."""
+    songs = answers.find_songs(args.songs)
+    if args.timeline and len(songs) != 1:
+        raise UserError(f"--timeline draws one song, but {len(songs)} are given")
+    for output in map(Path, filter(None, (args.timeline, args.embeddings))):
+        if output.is_dir():
+            raise UserError(f"'{output}' is a folder; name a file in it")
+        check_writable(output.parent)
+    classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)
+    for remark in classifier.remarks:
+        print(remark, file=sys.stderr)
+    return songs, classifier
+
+
+def answer(
+    songs: list[str], classifier: GenreClassifier, args: PredictArguments
+) -> tuple[list[SongPrediction], int]:
+    """Print each song's answer as it is there: those that files are made of, and how many songs
+    have none.
+    """
+    if args.format == "csv":
+        print(answers.csv_header(classifier.labels))
+    answered, failed = [], 0
+    predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
+    # No bar for one song, nor (None) where standard error is no terminal.
+    hide = len(songs) == 1 or None
+    for prediction in tqdm(predictions, total=len(songs), unit="song", disable=hide):
+        answers.show(prediction, args.format, args.top_k)
+        failed += bool(prediction.problem)
+        if not prediction.problem and (args.embeddings or args.timeline):
+            answered.append(prediction)
+    return answered, failed
+
+
+def write(
+    answered: list[SongPrediction], classifier: GenreClassifier, args: PredictArguments
+) -> bool:
+    """Write the files that were asked for; whether all could be made of the songs answered."""
+    if args.embeddings:
+        hidden = classifier.model.config.hidden_size
+        answers.save_embeddings(args.embeddings, answered, classifier.labels, hidden)
+        print(f"embeddings: {args.embeddings}", file=sys.stderr)
+    if not (args.timeline and answered):
+        return True
+    from genreast import timeline
+
+    [prediction] = answered
+    try:
+        timeline.save(prediction, args.timeline)
+    except AudioError as error:  # the picture takes a second reading, which a pipe has not
+        song = prediction.song
+        print(f"timeline not drawn: '{song}' cannot be read again ({error})", file=sys.stderr)
+        return False
+    print(f"timeline: {args.timeline}", file=sys.stderr)
+    return True
