@@ -162,7 +162,7 @@ def preparation(dataset: str | Path) -> dict:
     return content if ours else {}  # a file of this name may be anybody's
 
 
-def fingerprint(splits: DatasetDict) -> str:
+def dataset_fingerprint(splits: DatasetDict) -> str:
     """A sha256 over what a dataset holds: which clips, labels and splits, not where it lies."""
     digest = hashlib.sha256()
     digest.update("\0".join(label_names(splits)).encode())

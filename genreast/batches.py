@@ -44,7 +44,7 @@ class WholeSteps(Sampler[int]):
 class ClipDataset(Dataset):
     """One split's clips as waveforms at 16 kHz, each with its label and its row number.
 
-    Columns: `audio` (`Audio(decode=False)`), `label`; `song_id` where the dataset has it.
+    Columns: `audio` (`Audio(decode=False)`), `label` and `song_id`, as `load_splits` gives them.
     """
 
     def __init__(self, split: datasets.Dataset):

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, as PNG files a paper can print."""
+"""The figures of an evaluation, drawn with Matplotlib for a file or a page."""
 
 import itertools
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from transformers import ASTForAudioClassification, PrinterCallback, ProgressCal
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
-from genreast.audiofolder import fingerprint, label_names, load_splits, preparation
+from genreast.audiofolder import dataset_fingerprint, label_names, load_splits, preparation
 from genreast.batches import ClipDataset
 from genreast.callbacks import Patience
 from genreast.errors import UserError
@@ -49,8 +49,8 @@ def fine_tune(args: TrainArguments) -> None:
         set_seed(args.seed)
         dataset, splits, train_clips, eval_clips = read_dataset(args)
         about_dataset = {
-            "fingerprint": fingerprint(dataset),
-            "fingerprint_as_trained": fingerprint(splits),
+            "fingerprint": dataset_fingerprint(dataset),
+            "fingerprint_as_trained": dataset_fingerprint(splits),
             "preparation": preparation(args.dataset),
         }
         check_clips(args, train_clips, eval_clips)

@@ -8,7 +8,7 @@ import yaml
 from datasets import DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 
-from genreast.audiofolder import fingerprint
+from genreast.audiofolder import dataset_fingerprint
 from genreast.hub_files import file_of
 from genreast.pretrained import RECORD_FILE
 
@@ -58,7 +58,7 @@ def as_trained(splits: DatasetDict, record: dict[str, Any]) -> DatasetDict:
     if seed is None:
         return splits
     again = with_validation(splits, seed)
-    same = fingerprint(again) == record.get("dataset", {}).get("fingerprint_as_trained")
+    same = dataset_fingerprint(again) == record.get("dataset", {}).get("fingerprint_as_trained")
     return again if same else splits
 
 

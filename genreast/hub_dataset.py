@@ -17,7 +17,12 @@ import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from genreast.audiofolder import METADATA_FILE, PREPARATION_FILE, fingerprint, preparation
+from genreast.audiofolder import (
+    METADATA_FILE,
+    PREPARATION_FILE,
+    dataset_fingerprint,
+    preparation,
+)
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
 from genreast.features import STATS_FILE
@@ -82,7 +87,7 @@ def fingerprint_of(dataset_dir: Path) -> str | None:
     splits = DatasetDict({split: Dataset(table) for split, table in tables})
     known = splits["train"].features
     ours = isinstance(known["label"], ClassLabel) and known.keys() >= {"group", "start"}
-    return fingerprint(splits) if ours else None
+    return dataset_fingerprint(splits) if ours else None
 
 
 def stage_dataset(

@@ -9,12 +9,12 @@ from datasets import Dataset, DatasetDict
 
 from genreast import comparison, evaluation, figures, png, report, summary
 from genreast.arguments import EvaluateArguments
-from genreast.audiofolder import fingerprint, load_splits, names_songs
+from genreast.audiofolder import dataset_fingerprint, load_splits, names_songs
 from genreast.errors import UserError, check_writable
 from genreast.evaluation import Scored
 from genreast.held_out import as_trained, training_record
 from genreast.inference import GenreClassifier
-from genreast.pretrained import fingerprint as weights_fingerprint
+from genreast.pretrained import weights_fingerprint
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def load(args: EvaluateArguments) -> Task:
         "pooling": args.pooling,
         "unit": "song" if names_songs(dataset) else "clip",
         "dataset": args.dataset,
-        "dataset_fingerprint": fingerprint(dataset),
+        "dataset_fingerprint": dataset_fingerprint(dataset),
         "model": args.model,
         "model_fingerprint": weights_fingerprint(args.model),
     }

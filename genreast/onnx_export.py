@@ -25,7 +25,7 @@ from scipy.special import softmax
 from genreast import pretrained
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError
-from genreast.pretrained import fingerprint
+from genreast.pretrained import weights_fingerprint
 from genreast.score_check import MADE_SOUND, KnownClip
 from genreast.staging import fill_aside, read_json
 
@@ -208,7 +208,7 @@ def _seconds(run: Callable[[], Any]) -> float:
 def _source(model_dir: Path, clips: list[KnownClip]) -> str:
     """A sha256 of what an export is made of; equal sources need no second one."""
     parts = {
-        "weights": fingerprint(model_dir),
+        "weights": weights_fingerprint(model_dir),
         "config": read_json(model_dir / "config.json"),
         "features": read_json(model_dir / "preprocessor_config.json"),
         "clips": [clip.name for clip in clips],

@@ -120,7 +120,7 @@ def label_names(model: Any) -> list[str]:
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
 
 
-def fingerprint(name: str | Path) -> str:
+def weights_fingerprint(name: str | Path) -> str:
     """sha256 of a model's weights file, which tells whether results belong to it."""
     if Path(name).is_dir():
         path = Path(name) / WEIGHTS_FILE

@@ -56,25 +56,25 @@ def split_songs(
         Counter(song.genre for song in songs),
     )
     order = sorted(groups, key=lambda group: _shuffled(seed, group))
-    library = _Library({group: groups[group] for group in order}, shares)
+    balance = _Balance({group: groups[group] for group in order}, shares)
     kept = _keep(songs, earlier or {}, {*shares, "train"})
     for group, split in kept.items():
-        library.put(group, split)
-    for genre in library.rarest_first():
+        balance.put(group, split)
+    for genre in balance.rarest_first():
         for split in shares:
-            library.fill(split, genre)
+            balance.fill(split, genre)
     for group in order:
-        if group not in library.chosen:
-            library.put(group, "train")
+        if group not in balance.chosen:
+            balance.put(group, "train")
     free = [group for group in order if group not in kept]
-    library.even_out(free)
-    if library.missing():
-        library.bring_everywhere(free)
-        library.even_out(free)
-    return {group: library.chosen[group] for group in sorted(groups)}
+    balance.even_out(free)
+    if balance.missing():
+        balance.bring_everywhere(free)
+        balance.even_out(free)
+    return {group: balance.chosen[group] for group in sorted(groups)}
 
 
-class _Library:
+class _Balance:
     """How many songs of each genre each split holds, while groups are given out."""
 
     def __init__(self, groups: Mapping[str, Counter], shares: Mapping[str, float]):

@@ -26,7 +26,7 @@ from genreast.pretrained import (
     MODEL_FILES,
     RECORD_FILE,
     WEIGHTS_FILE,
-    fingerprint,
+    weights_fingerprint,
 )
 from genreast.songs import is_junk
 from genreast.summary import METRICS_FILE
@@ -108,7 +108,7 @@ def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
             f" `python evaluate_model.py {model_dir} --output_dir DIR`"
         )
     metrics = read_json(path)
-    measured, published = metrics.get("model_fingerprint"), fingerprint(model_dir)
+    measured, published = metrics.get("model_fingerprint"), weights_fingerprint(model_dir)
     if measured != published:
         raise UserError(
             f"'{evaluation}' measured another model: its fingerprint is {str(measured)[:12]}, that"

@@ -16,7 +16,7 @@ from song_library import make_library, prepare
 
 from genreast.audiofolder import (
     METADATA_FILE,
-    fingerprint,
+    dataset_fingerprint,
     is_foreign,
     label_names,
     load_splits,
@@ -257,7 +257,11 @@ def test_validation_is_held_out_by_song_and_genre(shards):
 def test_the_fingerprint_is_of_the_content(shards, tmp_path):
     splits = load_splits(shards, *COLUMNS)
     fewer = DatasetDict(train=splits["train"].select(range(10)))
-    assert fingerprint(splits) == fingerprint(load_splits(shards, *COLUMNS)) != fingerprint(fewer)
+    assert (
+        dataset_fingerprint(splits)
+        == dataset_fingerprint(load_splits(shards, *COLUMNS))
+        != dataset_fingerprint(fewer)
+    )
 
 
 def test_evaluation_hears_the_clips_that_training_validated_on(
@@ -327,7 +331,7 @@ def test_clips_without_songs_are_named_the_same_wherever_they_lie(genre_dataset,
             (folder / genre).mkdir(parents=True)
             for clip in (genre_dataset / "train").glob(f"*{genre}*.flac"):
                 shutil.copy(clip, folder / genre)
-        prints.append(fingerprint(load_splits(tmp_path / place)))
+        prints.append(dataset_fingerprint(load_splits(tmp_path / place)))
     assert prints[0] == prints[1]
 
 

@@ -16,7 +16,7 @@ from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
 from genreast import clip_files, hub_dataset
-from genreast.audiofolder import fingerprint, load_splits, preparation
+from genreast.audiofolder import dataset_fingerprint, load_splits, preparation
 from genreast.destination import Destination
 from genreast.errors import UserError
 from genreast.hub import publish
@@ -117,9 +117,11 @@ def test_a_dataset_prepared_as_parquet_is_published_as_it_is(hub, api, sharded, 
 
 
 def test_a_dataset_is_known_by_the_fingerprint_that_training_records(dataset_dir, sharded):
-    expected = fingerprint(load_splits(dataset_dir))
+    expected = dataset_fingerprint(load_splits(dataset_dir))
     assert hub_dataset.fingerprint_of(dataset_dir) == expected
-    assert hub_dataset.fingerprint_of(sharded) == fingerprint(load_splits(sharded)) != expected
+    assert (
+        hub_dataset.fingerprint_of(sharded) == dataset_fingerprint(load_splits(sharded)) != expected
+    )
     path = dataset_dir / "train" / "metadata.parquet"
     pq.write_table(pq.read_table(path).drop_columns("group"), path)
     assert hub_dataset.fingerprint_of(dataset_dir) is None

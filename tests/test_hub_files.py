@@ -8,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi, constants
 
-from genreast.audiofolder import fingerprint, load_splits
+from genreast.audiofolder import dataset_fingerprint, load_splits
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.fine_tune import normalisation
@@ -81,7 +81,10 @@ def test_a_model_whose_record_is_not_at_hand_is_not_one_that_held_nothing_out(
     splits = load_splits(genre_dataset)
     del splits["validation"]
     trained = with_validation(splits, seed=3)
-    record = {"settings": {"seed": 3}, "dataset": {"fingerprint_as_trained": fingerprint(trained)}}
+    record = {
+        "settings": {"seed": 3},
+        "dataset": {"fingerprint_as_trained": dataset_fingerprint(trained)},
+    }
     songs.upload_file(
         path_or_fileobj=yaml.safe_dump(record).encode(),
         repo_id="alice/genre",

@@ -17,7 +17,7 @@ from song_library import RATE, contents, make_library, melody, prepare
 
 from genreast.arguments import PrepareArguments
 from genreast.audio import load_audio
-from genreast.audiofolder import SPLITS, fingerprint, label_names, load_splits, preparation
+from genreast.audiofolder import SPLITS, dataset_fingerprint, label_names, load_splits, preparation
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.features import log_mel
@@ -148,10 +148,10 @@ def test_the_bytes_depend_on_songs_and_seed_alone(raw, prepared, tmp_path):
         output = tmp_path / str(number) / "dataset"
         prepare(raw, "--output_dir", output, "--clip_seconds", 5, "--num_workers", workers)
         assert contents(output) == contents(prepared)
-    assert fingerprint(load_splits(output)) == fingerprint(load_splits(prepared))
+    assert dataset_fingerprint(load_splits(output)) == dataset_fingerprint(load_splits(prepared))
     other = tmp_path / "seed"
     prepare(raw, "--output_dir", other, "--clip_seconds", 5, "--seed", 1)
-    assert fingerprint(load_splits(other)) != fingerprint(load_splits(prepared))
+    assert dataset_fingerprint(load_splits(other)) != dataset_fingerprint(load_splits(prepared))
 
 
 def test_shards_hold_the_same_clips(raw, prepared, tmp_path):

@@ -17,7 +17,7 @@ from hub_store import Blob
 from torch.utils.data import BatchSampler, DataLoader
 
 from genreast import shards, streaming
-from genreast.audiofolder import fingerprint, load_splits
+from genreast.audiofolder import dataset_fingerprint, load_splits
 from genreast.batches import collate
 from genreast.config import parse
 from genreast.errors import UserError
@@ -221,7 +221,7 @@ def test_what_is_known_beforehand_is_read_without_the_sound(sharded, monkeypatch
 def test_it_is_the_same_dataset_as_without_streaming(sharded):
     splits, groups = read_shards(str(sharded), *COLUMNS)
     plain = load_splits(sharded)
-    assert fingerprint(splits) == fingerprint(plain)
+    assert dataset_fingerprint(splits) == dataset_fingerprint(plain)
     assert splits["train"].features["label"] == plain["train"].features["label"]
     validation = with_sound(splits["validation"], groups["validation"])
     assert validation[:] == plain["validation"][:]
@@ -238,7 +238,7 @@ def test_shards_of_others_with_other_columns_and_text_labels(sharded, tmp_path):
     splits, groups = read_shards(str(tmp_path), *names)
     plain = load_splits(tmp_path, *names)
     assert splits["train"].features["label"].names == ["a", "b", "c"]
-    assert fingerprint(splits) == fingerprint(plain)
+    assert dataset_fingerprint(splits) == dataset_fingerprint(plain)
     clips = StreamedClips(splits["train"], groups["train"])
     assert sorted(flat(batches(clips, deal()))) == list(range(CLIPS))
     with pytest.raises(UserError, match="no column audio; it has sound, genre, note"):
@@ -247,14 +247,14 @@ def test_shards_of_others_with_other_columns_and_text_labels(sharded, tmp_path):
 
 HUB = """
 import sys
-from genreast.audiofolder import fingerprint
+from genreast.audiofolder import dataset_fingerprint
 from genreast.shards import read_shards, with_sound
 from test_streaming import StreamedClips, batches, deal, flat
 
 splits, groups = read_shards("alice/songs", "audio", "label", "song_id")
 clips = StreamedClips(splits["train"], groups["train"])
 heard = flat(batches(clips, deal(4, 1, 2), workers=2))
-print(fingerprint(splits), sorted(heard) == list(range(32)))
+print(dataset_fingerprint(splits), sorted(heard) == list(range(32)))
 print(len(with_sound(splits["validation"], groups["validation"])))
 """
 
@@ -273,7 +273,7 @@ def test_a_dataset_is_streamed_from_the_hub(sharded, hub, tmp_path):
         [sys.executable, "-c", HUB], capture_output=True, text=True, env=environment
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.split() == [fingerprint(load_splits(sharded)), "True", "14"]
+    assert result.stdout.split() == [dataset_fingerprint(load_splits(sharded)), "True", "14"]
     kept = (path for path in (tmp_path / "home").rglob("*") if path.is_file())
     kept = sum(path.stat().st_size for path in kept if not path.is_symlink())
     validation = sum(len(file.content) for name, file in files.items() if "validation" in name)

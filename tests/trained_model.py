@@ -10,7 +10,7 @@ import yaml
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.metrics import evaluate_clips
-from genreast.pretrained import fingerprint
+from genreast.pretrained import weights_fingerprint
 
 GENRES = ["jazz", "pop|punk", "rock"]
 PUBLISHED = [  # beside the training's curves, whose file has a name of its own
@@ -85,7 +85,7 @@ def make_evaluation(folder: Path, model_dir: Path) -> Path:
     metrics["pooling"] = "log_probability"
     metrics["dataset"] = os.path.abspath("data/processed")
     metrics["dataset_fingerprint"] = "5094"
-    metrics["model_fingerprint"] = fingerprint(model_dir)
+    metrics["model_fingerprint"] = weights_fingerprint(model_dir)
     metrics["confidence_intervals"] = {"song": {"accuracy": [0.839, 1.0], "groups": 15}}
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
