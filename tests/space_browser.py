@@ -84,9 +84,10 @@ def timeline_size(driver) -> tuple[int, int]:
 
 
 def complaint(driver) -> str:
-    """The words of the error that the page shows."""
-    wait(driver, lambda: driver.find_elements("css selector", ".toast-body.error"))
-    return driver.find_element("css selector", ".toast-body.error").text
+    """The words of the error that the page shows, once they have faded in."""
+    toast = ".toast-body.error"
+    wait(driver, lambda: any(each.text for each in driver.find_elements("css selector", toast)))
+    return driver.find_element("css selector", toast).text
 
 
 def wait(driver, condition) -> None:
