@@ -132,7 +132,7 @@ def test_other_batches_than_the_checkpoints_are_told_of(
     finished, genre_dataset, short_start, tmp_path, capsys
 ):
     checkpoint = str(finished / "checkpoint-16")
-    flags = ["--resume_from_checkpoint", checkpoint, "--num_train_epochs", "8"]
+    flags = ["--resume_from_checkpoint", checkpoint, "--max_steps", "17"]
     for batch_size, told in (("8", False), ("4", True)):
         output = tmp_path / batch_size
         flags += ["--per_device_train_batch_size", batch_size]
@@ -151,7 +151,7 @@ def step_sizes(before: Path, after: Path) -> dict[str, float]:
 def test_a_resumed_run_learns_at_the_rate_it_is_given_anew(
     schedule, genre_dataset, short_start, tmp_path, capsys
 ):
-    flags = ["--lr_scheduler_type", schedule, "--warmup_steps", "0", "--max_steps", "4"]
+    flags = ["--lr_scheduler_type", schedule, "--warmup_steps", "0", "--max_steps", "3"]
     flags += ["--save_total_limit", "9", "--adam_beta1", "0", "--adam_beta2", "0"]
     flags += ["--save_strategy", "steps", "--eval_strategy", "steps"]
     flags += ["--save_steps", "1", "--eval_steps", "1"]

@@ -204,8 +204,7 @@ def test_the_same_seed_gives_the_same_model_whoever_decodes(
     trained, genre_dataset, short_start, tmp_path
 ):
     again, beside = tmp_path / "again", ["--dataloader_num_workers", "2"]
-    result = run(command(short_start, genre_dataset, again, *TWO_EPOCHS, *beside))
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_training(short_start, genre_dataset, again, *TWO_EPOCHS, *beside)
     first, second = (load_file(path / "model.safetensors") for path in (trained, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
