@@ -126,7 +126,8 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
         record.status, record.reason = "unreadable", str(error)
     finally:
         (clips / "decoded.raw").unlink(missing_ok=True)
-    record.save(folder / "songs")
+    if record.status != "unreadable":  # the next run tries anew: its user may have mended the cause
+        record.save(folder / "songs")
     return record
 
 

@@ -26,7 +26,14 @@ from genreast.errors import DISK_FULL, UserError
 from genreast.fingerprint import SavedFingerprints
 from genreast.genres import Library
 from genreast.groups import group_keys, joined_groups, why_without_group
-from genreast.song_table import SongRow, read_songs, summary, without_group, write_songs
+from genreast.song_table import (
+    SONGS_FILE,
+    SongRow,
+    read_songs,
+    summary,
+    without_group,
+    write_songs,
+)
 from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
 from genreast.tables import is_table, read_table, tell_unknown
@@ -116,8 +123,13 @@ def describe(
         dataset.recognise(used)
     if args.duplicates == "group":
         used = _drop_equal(used, earlier)
-    used, genres = _drop_rare(used, library.genres, args.min_songs_per_genre)
-    _check_enough([row.genre for row in used], genres, args)
+    try:
+        used, genres = _drop_rare(used, library.genres, args.min_songs_per_genre)
+        _check_enough([row.genre for row in used], genres, args, left_out=_told_left_out(rows))
+    except UserError as error:
+        write_songs(rows, work.path)
+        where = f"'{work.path / SONGS_FILE}' has the reason of each file that was left out"
+        raise UserError(f"{error}. {where}") from error
     if args.duplicates == "group":
         links = _link_near(used, work)
     tags = [records[row.song_id].tags for row in used]
@@ -173,13 +185,30 @@ def _group_keys(
 
 
 def _check_enough(
-    found: list[str], genres: list[str], args: PrepareArguments, songs: list[str] | None = None
+    found: list[str],
+    genres: list[str],
+    args: PrepareArguments,
+    songs: list[str] | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> None:
     """Refuse genres that the groups found of each (by their genres) could not bring into every
     split; `songs` are all songs' genres, where groups hold several."""
     counts = Counter(found)
     counts = {genre: counts[genre] for genre in genres}
-    check_enough(counts, args.val_fraction, args.test_fraction, songs and Counter(songs))
+    songs = songs and Counter(songs)
+    check_enough(counts, args.val_fraction, args.test_fraction, songs, left_out)
+
+
+def _told_left_out(rows: list[SongRow]) -> dict[str, str]:
+    """Of each genre, how many of its songs were left out, and one with its reason."""
+    lost = defaultdict(list)
+    for row in rows:
+        if row.status not in ("used", "not_audio"):
+            lost[row.genre].append(row)
+    return {
+        genre: f" ({len(of)} left out, such as '{as_unicode(of[0].path)}': {of[0].reason})"
+        for genre, of in lost.items()
+    }
 
 
 def write_dataset(

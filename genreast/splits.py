@@ -232,10 +232,12 @@ def check_enough(
     val_fraction: float,
     test_fraction: float,
     songs: Mapping[str, int] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> None:
     """Raises UserError for genres (genre → groups) with fewer groups than there are splits.
 
-    `songs` gives the songs of each genre where groups may hold several.
+    `songs` gives the songs of each genre where groups may hold several, `left_out` what is told
+    beside their number of those left out.
     """
     shares = {"--val_fraction 0": val_fraction, "--test_fraction 0": test_fraction}
     flags = [flag for flag, share in shares.items() if share]
@@ -243,7 +245,8 @@ def check_enough(
     poor = {genre: number for genre, number in sorted(groups.items()) if number < splits}
     if not poor:
         return
-    listed = ", ".join(f"'{genre}' has {number}" for genre, number in poor.items())
+    told = left_out or {}
+    listed = ", ".join(f"'{name}' has {few}{told.get(name, '')}" for name, few in poor.items())
     joined = {genre for genre in poor if songs and songs[genre] >= splits}
     remedies = ["add songs of other groups" if joined else "add songs"]
     if poor.keys() - joined:

@@ -2,6 +2,7 @@
 
 `<output>.work/` holds `settings.json`, a record and the clips of each song that is cut, and at the
 end the whole dataset, which is renamed to the output's name. Until then nothing bears that name.
+Where the songs that can be used are too few for one, `songs.csv` there says why.
 """
 
 import contextlib
@@ -20,12 +21,13 @@ from genreast.atomic import at_once
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
 from genreast.seals import check_replaceable
+from genreast.song_table import SONGS_FILE
 from genreast.songs import is_junk
 
 SETTINGS_FILE = "settings.json"
 PUBLISHED_FILE = "published.json"  # written just before the dataset gets its name
 PARTS = {f"{SETTINGS_FILE}.part", f"{PUBLISHED_FILE}.part"}
-OURS = {"songs", "clips", "dataset", "replaced", SETTINGS_FILE, PUBLISHED_FILE, *PARTS}
+OURS = {"songs", "clips", "dataset", "replaced", SONGS_FILE, SETTINGS_FILE, PUBLISHED_FILE, *PARTS}
 MARK = "genreast"  # the key of our version, which both files hold
 MEASURED = ("fingerprints", "feature_stats")  # beside the clips: each record knows its own
 ANY_WAY = ("num_workers", "dask", "strict")  # the same dataset whatever they are
@@ -80,7 +82,8 @@ class WorkFolder:
         return self
 
     def __exit__(self, *raised) -> None:
-        if self.is_open and self.songs.is_dir() and not any(self.songs.iterdir()):
+        told = (self.path / SONGS_FILE).exists()
+        if self.is_open and not told and self.songs.is_dir() and not any(self.songs.iterdir()):
             with contextlib.suppress(OSError):
                 self._clear()  # nothing is cut that a next run could take up
         # While the lock is held: who opened the file before sees that it has lost its name.
@@ -123,6 +126,7 @@ class WorkFolder:
         self.path.mkdir(exist_ok=True)
         self.is_open = True
         self._write(SETTINGS_FILE, self.settings)
+        (self.path / SONGS_FILE).unlink(missing_ok=True)  # of a run that was refused
         for folder in (self.songs, self.clips):
             folder.mkdir(exist_ok=True)
 
