@@ -241,15 +241,25 @@ def _kinds(hint: Any) -> list[type]:
 
 def own_settings(settings: Any) -> dict[str, Any]:
     """The values of a settings object that say what it does: this project's own fields, and those
-    inherited from a library that differ from its defaults."""
+    inherited from a library that were given, as its `given` names them."""
     own = inspect.get_annotations(type(settings))
-    plain = type(settings)(**{name: getattr(settings, name) for name in own})
-    values = {}
-    for item in dataclasses.fields(settings):
-        value, default = (_plain(getattr(each, item.name)) for each in (settings, plain))
-        if item.name in own or (item.init and value != default):
-            values[item.name] = value
-    return values
+    return {
+        item.name: _plain(getattr(settings, item.name))
+        for item in dataclasses.fields(settings)
+        if item.name in own or item.name in settings.given
+    }
+
+
+def given(settings: Any) -> set[str]:
+    """The names of the fields that are not at their defaults."""
+    fields = dataclasses.fields(settings)
+    return {item.name for item in fields if getattr(settings, item.name) != default_of(item)}
+
+
+def default_of(item: dataclasses.Field) -> Any:
+    """A field's default, made anew where it is an object."""
+    factory = item.default_factory
+    return item.default if factory is dataclasses.MISSING else factory()
 
 
 def all_settings(settings: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from transformers import TrainingArguments
 
-from genreast.config import option
+from genreast.config import given, option
 from genreast.errors import UserError
 from genreast.precision import multiplies_bfloat16
 from genreast.recipe_checks import UNLISTED, check, lower_is_better
@@ -157,6 +157,7 @@ class TrainArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        self.given = given(self)  # before the Trainer fills in what follows from it
         self.metric_for_best_model = self.metric_for_best_model or "loss"
         if self.greater_is_better is None:  # the Trainer would take ECE for a gain
             self.greater_is_better = not lower_is_better(self.metric_for_best_model)

@@ -10,7 +10,7 @@ from transformers.integrations.integration_utils import (
 )
 from transformers.utils import is_flash_attn_2_available
 
-from genreast.config import Faults
+from genreast.config import Faults, default_of
 
 SIZES = ("tiny", "small", "base")
 LOGGERS = ("tensorboard", "trackio", "wandb")
@@ -210,11 +210,10 @@ def _check_trainer(args: TrainingArguments, faults: Faults) -> None:
     for item in dataclasses.fields(args):
         if item.name not in REFUSED:
             continue
-        factory = item.default_factory
-        default = item.default if factory is dataclasses.MISSING else factory()
         value = _text(args, item.name)
         faults.unless(
-            value == str(default), f"--{item.name} is {value}; leave it out: {REFUSED[item.name]}"
+            value == str(default_of(item)),
+            f"--{item.name} is {value}; leave it out: {REFUSED[item.name]}",
         )
     faults.unless(
         args.hub_token is None,

@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT
 
 from genreast.arguments import PredictArguments, PrepareArguments, PushArguments
-from genreast.config import parse
+from genreast.config import own_settings, parse
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
 from genreast.recipe_checks import UNLISTED
@@ -94,6 +94,25 @@ def test_a_start_on_the_command_line_wins_over_a_configs_random_weights(tmp_path
         assert (settings.from_scratch, settings.model_name_or_path) == (None, "mine")
         with pytest.raises(UserError, match="--from_scratch exclude each other"):
             parse(TrainArguments, argv=[path, *flags, "--from-scratch", "base"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "theirs"),
+    [
+        ({}, {}),
+        ({"logging_strategy": "epoch", "logging_steps": 0}, {"logging_strategy": "epoch"}),
+        (
+            {"tf32": False, "debug": "underflow_overflow"},
+            {"tf32": False, "debug": ["underflow_overflow"]},
+        ),
+    ],
+)
+def test_of_the_trainers_own_settings_those_given_are_recorded(settings, theirs, tmp_path):
+    """Whatever the others: `logging_steps` 0 is refused of all but epochs."""
+    args = TrainArguments(output_dir=str(tmp_path), eval_strategy="epoch", **settings)
+    found, ours = own_settings(args), TrainArguments.__annotations__
+    assert {name: value for name, value in found.items() if name not in ours} == theirs
+    assert set(ours) <= set(found) and found["eval_strategy"] == "epoch"
 
 
 TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
