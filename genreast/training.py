@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
 from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer
-from transformers.trainer_utils import EvalPrediction
+from transformers.trainer_utils import EvalPrediction, SaveStrategy
 
 from genreast import attention, last_layer
 from genreast.augment import Augmentation, patchout, random_crop
@@ -272,7 +272,10 @@ class GenreTrainer(Trainer):
         load_weights(self.model, self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics, trial):
-        """The Trainer's own, but for ties."""
+        """The Trainer's own, but for ties, and of what can be published alone: what is saved."""
+        saved = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
+        if self.args.load_best_model_at_end and not saved:
+            return False
         if super()._determine_best_metric(metrics, trial):
             return True
         step = self.state.best_global_step

@@ -21,13 +21,13 @@ from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
 from genreast.config import parse
 from genreast.errors import UserError
-from genreast.fine_tune import pretrained
 from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.model_window import window_frames
 from genreast.optimizer import parameter_groups
 from genreast.recipe import TrainArguments
 from genreast.run_folder import step_of
-from genreast.start import start_model
+from genreast.start import pretrained, start_model
+from genreast.training import GenreTrainer
 
 NAMES = ["delta-blues", "disco", "jazz"]
 
@@ -310,6 +310,7 @@ def test_an_average_that_is_worse_is_not_kept(genre_dataset, short_start, tmp_pa
 
 def test_of_checkpoints_with_equal_scores_that_of_the_lower_loss_is_the_best(make_trainer):
     trainer = make_trainer()
+    trainer.control.should_save = True
 
     def is_best(step: int, score: float, loss: float) -> bool:
         metrics = {"eval_song_macro_f1": score, "eval_loss": loss}
@@ -323,6 +324,26 @@ def test_of_checkpoints_with_equal_scores_that_of_the_lower_loss_is_the_best(mak
     assert not is_best(4, 0.4, 0.1)
     assert not is_best(5, 0.5, 0.95)
     assert trainer.state.best_global_step == 3
+
+
+def test_the_best_is_one_of_the_checkpoints(genre_dataset, short_start, tmp_path, monkeypatch):
+    """A model that was evaluated and not saved is gone, however good it was."""
+    scores = {1: 0.9, 2: 0.3, 3: 0.8, 4: 0.5, 5: 0.7, 6: 0.4}
+    measure = GenreTrainer._metrics
+
+    def rigged(self, prediction):
+        score = scores[self.state.global_step]
+        return {**measure(self, prediction), "song_macro_f1": score}
+
+    monkeypatch.setattr(GenreTrainer, "_metrics", rigged)
+    flags = ["--max_steps", "6", "--eval_strategy", "steps", "--save_strategy", "steps"]
+    run_training(
+        short_start, genre_dataset, tmp_path, *flags, "--eval_steps", "1", "--save_steps", "2"
+    )
+    best, published = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "checkpoint-4", tmp_path)
+    )
+    assert all(torch.equal(published[name], best[name]) for name in best)
 
 
 def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_start, tmp_path):
