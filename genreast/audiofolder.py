@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -32,6 +33,7 @@ from datasets.exceptions import DatasetGenerationError
 from genreast.errors import UserError
 from genreast.hub_files import file_of
 from genreast.hub_ids import could_be_on_the_hub
+from genreast.hub_refusals import hub_words
 from genreast.splits import SPLITS
 
 METADATA_FILE = "metadata.parquet"
@@ -123,24 +125,25 @@ def check_columns(
 
 @contextlib.contextmanager
 def dataset_faults(dataset: str | Path) -> Iterator[None]:
-    """Turn what goes wrong in opening a dataset into a UserError that says how to make one."""
+    """Turn what goes wrong in opening a dataset into a UserError with the remedy."""
     folder = Path(dataset)
+    make = "make one with: python prepare_dataset.py RAW_DIR --output_dir data/processed"
     try:
         if not folder.exists() and not could_be_on_the_hub(str(dataset)):
-            raise FileNotFoundError("no such folder")
+            raise UserError(f"'{dataset}' is neither a folder nor a Hub dataset; {make}")
         yield
-    except (OSError, ValueError, DatasetGenerationError) as error:
+    except (OSError, ValueError, DatasetGenerationError, httpx2.HTTPError) as error:
         if isinstance(error, ValueError) and str(error).startswith(NO_CONFIG):
             names = ", ".join(get_dataset_config_names(str(dataset)))
             raise UserError(
                 f"'{dataset}' comes in configurations: choose one with --dataset_config: {names}"
             ) from error
-        what = "is not a dataset" if folder.exists() else "is neither a folder nor a Hub dataset"
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"'{dataset}' {what} ({cause});"
-            " make one with: python prepare_dataset.py RAW_DIR --output_dir data/processed"
-        ) from error
+        if folder.exists():
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"'{dataset}' is not a dataset ({cause}); {make}") from error
+        words = hub_words(error, "dataset")
+        remedy = f"; {make}" if "a folder here" in words else ""
+        raise UserError(f"dataset '{dataset}' {words}{remedy}") from error
 
 
 def label_names(splits: DatasetDict) -> list[str]:

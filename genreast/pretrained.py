@@ -13,6 +13,7 @@ from typing import Any
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub
+from genreast.hub_refusals import hub_words
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 ONE_LABEL = "single_label_classification"  # whose scores are a softmax
@@ -64,7 +65,7 @@ def read_config(name: str) -> dict[str, Any]:
     try:
         config = PreTrainedConfig.get_config_dict(name)[0]
     except (OSError, ValueError) as error:
-        raise UserError(f"model '{name}' {_hub_words(error)}") from error
+        raise UserError(f"model '{name}' {hub_words(error)}") from error
     if not isinstance(config, dict):
         raise UserError(f"the {CONFIG_FILE} of model '{name}' is no object; copy it again")
     kind = config.get("model_type")
@@ -135,26 +136,6 @@ def weights_fingerprint(name: str | Path) -> str:
 def _check_file(name: str, file: str) -> None:
     if not (Path(name) / file).is_file():
         raise UserError(f"'{name}' is no model folder: it holds no {file}")
-
-
-def _hub_words(error: BaseException) -> str:
-    """Why a model's files could not be had, from the chain of exceptions."""
-    from huggingface_hub import errors
-
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
-        chain.append(cause)
-    kinds = [
-        (errors.GatedRepoError, "is gated: ask for access on its page, then `hf auth login`"),
-        (errors.RepositoryNotFoundError, "is neither a folder here nor a model on the Hub you see"),
-        (errors.LocalEntryNotFoundError, "is not a folder here, and the Hub cannot be reached"),
-        (errors.OfflineModeIsEnabled, "is not a folder here, and the Hub is off (HF_HUB_OFFLINE)"),
-        (errors.EntryNotFoundError, "has no config.json on the Hub: it is no transformers model"),
-    ]
-    for kind, words in kinds:
-        if any(isinstance(each, kind) for each in chain):
-            return words
-    return f"cannot be loaded: {one_line(error)}"
 
 
 def _check_classifier(name: str, config: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from datasets import (
     load_dataset,
     load_dataset_builder,
 )
+from huggingface_hub import constants
 
 from genreast.audiofolder import check_columns, conform, dataset_faults, is_prepared
 from genreast.errors import UserError
@@ -125,6 +126,12 @@ def _shard_files(dataset: str, config: str | None) -> tuple[dict[str, list[str]]
     with dataset_faults(dataset):
         files = config is None and is_prepared(Path(dataset))
         builder = None if files else load_dataset_builder(str(dataset), config)
+    if builder and builder.name == "cache":
+        why = "is off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "does not give it"
+        raise UserError(
+            f"dataset '{dataset}' lies in the cache alone, and --streaming reads it from the Hub,"
+            f" which {why}: leave out --streaming"
+        )
     if builder is None or builder.name != "parquet":
         raise UserError(
             f"'{dataset}' is not in Parquet shards, which --streaming reads; make them with: "

@@ -4,6 +4,7 @@ import json
 import time
 from types import SimpleNamespace
 
+import datasets
 import pytest
 import yaml
 from huggingface_hub import HfApi, constants
@@ -11,10 +12,11 @@ from huggingface_hub import HfApi, constants
 from genreast.audiofolder import dataset_fingerprint, load_splits
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
-from genreast.fine_tune import normalisation
-from genreast.held_out import RECORD_FILE, as_trained, training_record, with_validation
-from genreast.hub_files import file_of
-from genreast.model import AUDIOSET_MEAN, AUDIOSET_STD, statistics_of
+from genreast.held_out import as_trained, training_record, with_validation
+from genreast.model import AUDIOSET_MEAN, AUDIOSET_STD, from_pretrained, statistics_of
+from genreast.pretrained import RECORD_FILE
+from genreast.shards import read_shards
+from genreast.start import normalisation
 
 ALWAYS = 10**6
 SETTINGS = SimpleNamespace(dataset="alice/songs", from_scratch="tiny", model_name_or_path="")
@@ -25,7 +27,13 @@ def songs(hub, monkeypatch, tmp_path) -> HfApi:
     """The Hub on loopback as this process's own, with an empty cache and alice/songs on it."""
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the client's tries
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
     api = HfApi(endpoint=hub.url, token="hf_alice")
@@ -100,6 +108,37 @@ def test_a_model_whose_record_is_not_at_hand_is_not_one_that_held_nothing_out(
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-def test_a_repository_that_is_not_there_is_no_file_that_is_not(songs):
-    with pytest.raises(UserError, match=r"the a\.json of dataset 'alice/other' cannot be had"):
-        file_of("alice/other", "a.json", "dataset")
+@pytest.mark.parametrize("read", [load_splits, read_shards])
+def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(songs, hub, monkeypatch, read):
+    def refusal(name: str) -> str:
+        with pytest.raises(UserError, match=f"^dataset '{name}' ") as caught:
+            read(name, "audio", "label", "song_id")
+        return str(caught.value)
+
+    songs.create_repo("alice/private", repo_type="dataset", private=True)
+    for name in ("alice/private", "alice/nothing"):
+        said = refusal(name)
+        assert "nor a dataset on the Hub you see (if it is private, `hf auth login`)" in said
+        assert "make one with: python prepare_dataset.py" in said
+    hub.fail("resolve", 403, headers={"X-Error-Code": "GatedRepo"}, times=ALWAYS)
+    assert refusal("alice/songs").endswith("ask for access on its page, then `hf auth login`")
+    hub.faults.clear()
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert "the token is not accepted: `hf auth login`" in refusal("alice/songs")
+    with pytest.raises(UserError, match="model 'alice/genre' is kept back, for the token is not"):
+        from_pretrained("alice/genre")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "and the Hub is off (HF_HUB_OFFLINE); make one" in refusal("alice/songs")
+
+
+def test_shards_in_the_cache_are_not_streamed_with_the_hub_off(songs, sharded, monkeypatch):
+    shard = next((sharded / "data").glob("validation-*"))
+    place = {"repo_id": "alice/songs", "repo_type": "dataset"}
+    for split in ("train", "validation"):
+        songs.upload_file(path_or_fileobj=shard, path_in_repo=f"data/{split}-0.parquet", **place)
+    columns = ("audio", "label", "song_id")
+    clips = len(load_splits("alice/songs", *columns)["train"])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"in the cache alone, .* which is off \(HF_HUB_OFFLINE\)"):
+        read_shards("alice/songs", *columns)
+    assert len(load_splits("alice/songs", *columns)["train"]) == clips > 0

@@ -1,0 +1,48 @@
+"""Why the Hub gives no model or dataset, in words."""
+
+from genreast.errors import one_line
+
+
+def hub_words(error: BaseException, kind: str = "model") -> str:
+    """Why the files of a model or dataset could not be had, from the chain of exceptions."""
+    from huggingface_hub import errors
+
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    if any("Invalid credentials" in str(each) for each in chain):
+        return "is kept back, for the token is not accepted: `hf auth login`, or renew HF_TOKEN"
+    told = {  # `datasets` drops the Hub client's exceptions and says in words what they were
+        "is a gated dataset": errors.GatedRepoError,
+        "doesn't exist on the Hub": errors.RepositoryNotFoundError,
+        "Couldn't reach": errors.LocalEntryNotFoundError,
+    }
+    found = [*map(type, chain), *(each for words, each in told.items() if words in str(error))]
+    private = "if it is private, `hf auth login`"
+    causes = [
+        (errors.GatedRepoError, "is gated: ask for access on its page, then `hf auth login`"),
+        (
+            errors.RepositoryNotFoundError,
+            f"is neither a folder here nor a {kind} on the Hub you see ({private})",
+        ),
+        (errors.HFValidationError, "is neither a folder here nor a Hub id (USER/NAME)"),
+        (
+            (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError),
+            f"is not a folder here, and {no_answer()}",
+        ),
+    ]
+    if kind == "model":
+        words = "has no config.json on the Hub: it is no transformers model"
+        causes.append((errors.EntryNotFoundError, words))
+    for cause, words in causes:
+        if any(issubclass(each, cause) for each in found):
+            return words
+    return f"cannot be loaded: {one_line(error)}"
+
+
+def no_answer() -> str:
+    """Why the Hub said nothing."""
+    from huggingface_hub import constants
+
+    off = "is off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "cannot be reached"
+    return f"the Hub {off}"
