@@ -82,7 +82,9 @@ def _private(
     # A login name is a word like any other: it tells only where a path, a host or a key names it.
     name = re.escape(user)
     places = rf"[/\\]{name}[/\\]|\b{name}@\w|\buser(?:_?name)?\b\W{{1,4}}{name}\b"
-    if _outside(names, re.compile(places), text):
+    # A library that begins at the root or above the homes has the user's own among its folders.
+    home = re.compile(rf"(?:^|/)(?:home|Users)/{name}(?:/|$)")
+    if _outside([each for each in names if not home.search(each)], re.compile(places), text):
         yield f"the user name {user}"
 
 

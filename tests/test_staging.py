@@ -346,6 +346,7 @@ def test_a_song_s_place_in_its_library_is_no_path_of_this_machine(tmp_path):
         (SongRow("1.mp3", group="group /data/miles"), "", "the absolute path /data/miles"),
         (SongRow("1.mp3", reason="no /home/x/Jazz/miles/So What/1.mp3"), "", "path /home/x/Jazz/"),
         (SongRow("1.mp3", reason="as Jazz/miles/So What/1.mp3/x/y"), "", "the user name miles"),
+        (SongRow("home/miles/Jazz/1.mp3"), "", "songs.csv holds the user name miles"),
         (SongRow("miles/1.mp3"), "by miles@studio", "README.md holds the user name miles"),
         (SongRow("Best Of /CD1"), "in /Best Of /CD1/x", "README.md holds the absolute path /CD1"),
         (SongRow("hf_abcdefghijklmnopqrstuvwxyz0123/1.mp3"), "", "songs.csv holds a Hub token"),
