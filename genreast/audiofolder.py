@@ -32,7 +32,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from genreast.errors import UserError
 from genreast.hub_files import file_of
-from genreast.hub_ids import could_be_on_the_hub
+from genreast.hub_ids import could_be_on_the_hub, not_asked
 from genreast.hub_refusals import hub_words
 from genreast.splits import SPLITS
 
@@ -130,7 +130,8 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
     make = "make one with: python prepare_dataset.py RAW_DIR --output_dir data/processed"
     try:
         if not folder.exists() and not could_be_on_the_hub(str(dataset)):
-            raise UserError(f"'{dataset}' is neither a folder nor a Hub dataset; {make}")
+            asked = not_asked(str(dataset))
+            raise UserError(f"'{dataset}' is neither a folder nor a Hub dataset{asked}; {make}")
         yield
     except (OSError, ValueError, DatasetGenerationError, httpx2.HTTPError) as error:
         if isinstance(error, ValueError) and str(error).startswith(NO_CONFIG):

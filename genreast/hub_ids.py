@@ -21,3 +21,11 @@ def could_be_on_the_hub(name: Any) -> bool:
     What is inside a folder of this machine is a path, whether it is there or not.
     """
     return is_hub_id(name) and not Path(name).parent.is_dir()
+
+
+def not_asked(name: str) -> str:
+    """Why the Hub was not asked for a name that it could have; empty where it could not."""
+    folder = Path(name).parent
+    if not (is_hub_id(name) and folder.is_dir()):
+        return ""
+    return f" (the Hub was not asked: '{folder}' is a folder here)"

@@ -12,7 +12,7 @@ from typing import Any
 
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
-from genreast.hub_ids import could_be_on_the_hub
+from genreast.hub_ids import could_be_on_the_hub, not_asked
 from genreast.hub_refusals import hub_words
 
 MODEL_TYPE = "audio-spectrogram-transformer"
@@ -58,7 +58,8 @@ def read_config(name: str) -> dict[str, Any]:
         raise UserError(f"model '{name}' is a file; expected a model folder or a Hub id")
     elif not could_be_on_the_hub(name):
         raise UserError(
-            f"model '{name}' is not there: expected a model folder or a Hub id, USER/NAME"
+            f"model '{name}' is not there{not_asked(name)}: expected a model folder or a Hub id,"
+            " USER/NAME"
         )
     from transformers import PreTrainedConfig
 
