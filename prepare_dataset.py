@@ -31,7 +31,7 @@ def main() -> int:
     # 1. Find every file and the genres; take up what a stopped run left
     library = read_library(args.raw_dir, args.genre_by, args.min_songs_per_genre)
     with WorkFolder(args) as work:
-        summary = work.take_up()
+        summary = work.take_up(library)
         if summary is None:
             tables = read_tables(library, work, args)
             work.open()

@@ -6,6 +6,7 @@ Where the songs that can be used are too few for one, `songs.csv` there says why
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -18,11 +19,14 @@ import filelock
 from genreast import __version__
 from genreast.arguments import PrepareArguments
 from genreast.atomic import at_once
+from genreast.clips import file_version
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
+from genreast.genres import Library
 from genreast.seals import check_replaceable
 from genreast.song_table import SONGS_FILE
 from genreast.songs import is_junk
+from genreast.tables import is_table
 
 SETTINGS_FILE = "settings.json"
 PUBLISHED_FILE = "published.json"  # written just before the dataset gets its name
@@ -63,7 +67,7 @@ class WorkFolder:
         self.path = self.output.with_name(self.output.name + ".work")
         self.songs, self.clips = self.path / "songs", self.path / "clips"
         self.dataset, self.replaced = self.path / "dataset", self.path / "replaced"
-        self.update = args.update
+        self.args = args
         self.replaces: dict[str, str] | None = None  # the digests of the dataset that goes
         raw_dir = str(Path(args.raw_dir).absolute())
         cut = _without(MEASURED, asdict(cut_settings(args)))
@@ -90,24 +94,25 @@ class WorkFolder:
         Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
 
-    def take_up(self) -> str | None:
+    def take_up(self, library: Library) -> str | None:
         """Do what a run that was stopped at its very end left to do, and see that the output is
         free, or may be replaced. Nothing that was cut is lost here.
 
-        Returns the summary where that run was given the same command, and None where there is
-        work. Raises UserError when the output stands already, when --update would replace more
-        than a dataset of ours, or when something else bears the work's name.
+        Returns the summary where that run was given the same command and `library`, and None where
+        there is work. Raises UserError when the output stands already, when --update would replace
+        more than a dataset of ours, or when something else bears the work's name.
         """
         self._check_ours()
+        self.command["inputs"] = _input_digest(library, self.args)
         if published := self._read(PUBLISHED_FILE):
             self._rename(published["replaces"])
             same = published["command"] == self.command
-            whose = "a stopped run" if same else "a stopped run with other settings"
+            whose = "a stopped run" if same else "a stopped run with other settings or songs"
             print(f"finished what {whose} had left to do in '{self.path}'", file=sys.stderr)
             if same:
                 return published["summary"]
         if _stands(self.output):
-            if not self.update:
+            if not self.args.update:
                 raise UserError(
                     f"'{self.output}' stands already; add --update to replace it (its songs keep"
                     " their split), or name another --output_dir"
@@ -205,6 +210,17 @@ class WorkFolder:
 
 def _without(names: tuple[str, ...], settings: dict) -> dict:
     return {name: value for name, value in settings.items() if name not in names}
+
+
+def _input_digest(library: Library, args: PrepareArguments) -> str:
+    """A sha256 that is another once songs, or what the user's tables say of them, have changed."""
+    digest = hashlib.sha256()
+    for file in library.files:
+        digest.update(repr((file, file_version(library.root / file.path))).encode())
+    tables = [Path(args.group_by)] if is_table(args.group_by) else []
+    tables += [Path(args.splits_from, SONGS_FILE)] if args.splits_from else []
+    digest.update(repr([file_version(table) for table in tables]).encode())
+    return digest.hexdigest()
 
 
 def _stands(output: Path) -> bool:

@@ -5,13 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from song_library import contents, make_library, prepare
+import soundfile
+from song_library import RATE, contents, make_library, melody, prepare
 
 from genreast import clips, preparation, work_folder
 from genreast.arguments import PrepareArguments
 from genreast.clips import cut_song
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
+from genreast.song_table import read_songs
 from genreast.work_folder import WorkFolder
 
 
@@ -122,15 +124,15 @@ def test_a_folder_of_the_users_that_bears_the_works_name_is_left_alone(raw, outp
     assert (work / "thesis.txt").read_text() == "mine"
 
 
+def clears_no_clips(folder, *arguments, remove=shutil.rmtree, **flags):
+    if Path(folder).name == "clips":
+        raise KeyboardInterrupt
+    remove(folder, *arguments, **flags)
+
+
 def test_a_run_that_is_stopped_while_it_cleans_answers_its_own_command_alone(
     raw, plain, output, monkeypatch, capsys
 ):
-    def clears_no_clips(folder, *arguments, **flags):
-        if Path(folder).name == "clips":
-            raise KeyboardInterrupt
-        remove(folder, *arguments, **flags)
-
-    remove = shutil.rmtree
     for flags in ((), ("--seed", 1, "--update")):
         shutil.rmtree(output, ignore_errors=True)
         monkeypatch.setattr(work_folder.shutil, "rmtree", clears_no_clips)
@@ -142,13 +144,39 @@ def test_a_run_that_is_stopped_while_it_cleans_answers_its_own_command_alone(
         told = capsys.readouterr()
         assert "all" in told.out and not output.with_name("dataset.work").exists()
         if flags:
-            assert "finished what a stopped run with other settings had left to do" in told.err
+            assert (
+                "finished what a stopped run with other settings or songs had left to do"
+                in told.err
+            )
             assert "8 of 8 songs" in told.err and '"seed": 1' in (
                 output / "preparation.json"
             ).read_text(encoding="utf-8")
         else:
             assert "finished what a stopped run had left to do" in told.err
             assert contents(output) == contents(plain)
+
+
+@pytest.mark.parametrize("changed", ["songs", "table"])
+def test_what_changed_since_a_run_that_was_stopped_while_it_cleaned_is_heeded(
+    raw, output, monkeypatch, tmp_path, changed
+):
+    songs, table = tmp_path / "raw", tmp_path / "groups.csv"
+    shutil.copytree(raw, songs)
+    table.write_text("path,group\n")
+    command = (songs, "--output_dir", output, "--group_by", table, "--update")
+    monkeypatch.setattr(work_folder.shutil, "rmtree", clears_no_clips)
+    stopped(*command)
+    monkeypatch.undo()
+    if changed == "songs":
+        soundfile.write(songs / "jazz" / "new.wav", melody(99, 1), RATE)
+    else:
+        table.write_text("path,group\njazz/artist 0/Song 0.flac,mine\n")
+    prepare(*command)
+    rows = {row["path"]: row["group"] for row in read_songs(output)}
+    if changed == "songs":
+        assert "jazz/new.wav" in rows
+    else:
+        assert rows["jazz/artist 0/Song 0.flac"] == "group mine"
 
 
 def test_a_run_that_is_stopped_between_its_two_renames_is_finished(
