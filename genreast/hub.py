@@ -199,7 +199,7 @@ def _check_loss(destination: Destination, changed: list[str], stale: list[str]) 
     if flags and WEIGHTS_FILE not in changed:
         raise UserError(
             f"{destination.repo_id} holds {' and '.join(flags)}, as {' and '.join(flags.values())}"
-            " would add, and its model is the same: give that again, or --take_down to delete what"
+            " would add, and its model is the same: give that too, or --take_down to delete what"
             " it adds. Nothing was uploaded."
         )
 

@@ -95,7 +95,7 @@ def statistics_of(source: str) -> tuple[float, float]:
         extractor = ASTFeatureExtractor.from_json_file(path)
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"the {EXTRACTOR_FILE} of '{source}' is broken ({one_line(error)})"
+            f"the {EXTRACTOR_FILE} of '{source}' is broken ({one_line(error)}); copy it again"
         ) from error
     return extractor.mean, extractor.std
 
