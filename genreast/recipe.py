@@ -16,6 +16,7 @@ from genreast.precision import multiplies_bfloat16
 from genreast.recipe_checks import UNLISTED, check, lower_is_better
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
+BY_SCORE = ("reduce_lr_on_plateau", "greedy")  # schedules that take the metric for a loss untold
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
 
 
@@ -176,6 +177,9 @@ class TrainArguments(TrainingArguments):
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
         super().__post_init__()
+        if self.lr_scheduler_type in BY_SCORE:
+            mode = "max" if self.greater_is_better else "min"
+            self.lr_scheduler_kwargs = {"mode": mode, **(self.lr_scheduler_kwargs or {})}
         # The Trainer would take the launcher's, and run otherwise than is told and recorded.
         self.mixed_precision = "fp16" if self.fp16 else "bf16" if self.bf16 else "no"
 

@@ -131,6 +131,12 @@ def _check_values(args: TrainingArguments, faults: Faults) -> None:
         "--attn_implementation is 'flash_attention_2', which needs a GPU and the package "
         "flash-attn; use sdpa, torch's own",
     )
+    options = args.lr_scheduler_kwargs
+    faults.unless(
+        not isinstance(options, str) or options.startswith("{"),
+        f"--lr_scheduler_kwargs is '{options}'; expected options by name, such as "
+        """'{"patience": 2}'""",
+    )
     faults.unless(
         args.average_checkpoints != 1,
         "--average_checkpoints is 1, which averages nothing; expected 2 or more, or 0",

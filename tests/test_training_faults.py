@@ -16,10 +16,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 from accelerate import PartialState
 from conftest import ROOT, run_training
 from datasets import Dataset
+from torch import nn
 from torch.utils.data import get_worker_info
 
 from genreast import batches, errors
@@ -206,6 +208,7 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
         ({"do_train": False}, "evaluate_model.py"),
         ({"do_predict": True}, "evaluate_model.py"),
         ({"average_checkpoints": 1}, "averages nothing"),
+        ({"lr_scheduler_kwargs": "2"}, "lr_scheduler_kwargs is '2'; expected options by name"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path):
@@ -290,6 +293,22 @@ def test_the_metrics_that_may_pick_the_best_are_those_of_evaluation(tmp_path):
     for name in (*lower, "song_macro_f1"):
         args = TrainArguments(output_dir=str(tmp_path), metric_for_best_model=name)
         assert args.greater_is_better == (name not in lower)
+
+
+@pytest.mark.parametrize("schedule", ["reduce_lr_on_plateau", "greedy"])
+def test_a_schedule_that_follows_the_metric_knows_which_way_is_better(schedule, make_trainer):
+    """One that does not lowers the rate as the score rises."""
+    one = nn.Parameter(torch.zeros(1))
+    for metric, scores in (("song_macro_f1", (0.1, 0.2, 0.3)), ("song_ece", (0.3, 0.2, 0.1))):
+        for order, falls in ((scores, False), (scores[::-1], True)):
+            told = {"lr_scheduler_type": schedule, "lr_scheduler_kwargs": '{"patience": 0}'}
+            trainer = make_trainer(metric_for_best_model=metric, **told)
+            scheduler = trainer.create_scheduler(10, torch.optim.SGD([one], lr=0.01))
+            for value in order:
+                scheduler.step(value)
+            assert (scheduler.optimizer.param_groups[0]["lr"] < 0.01) == falls
+    told["lr_scheduler_kwargs"] = {"mode": "min"}
+    assert make_trainer(**told).args.lr_scheduler_kwargs == {"mode": "min"}
 
 
 @pytest.mark.parametrize(
