@@ -169,10 +169,15 @@ def _uniform(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Beta(α, α) drawn as a ratio of Gammas, for torch's Beta takes no generator."""
-    gammas = torch._standard_gamma(torch.full((2, count), alpha), generator=generator)
-    total = gammas.sum(0)
-    return torch.where(total > 0, gammas[0] / total, 0.5)
+    """Beta(α, α), (count,), drawn as a ratio of Gammas, for torch's Beta takes no generator.
+
+    In logs, for the Gammas of a small α underflow: one of α is one of α + 1 times U^(1/α)
+    (Marsaglia and Tsang 2000, section 6).
+    """
+    shapes = torch.full((2, count), alpha + 1, dtype=torch.float64)
+    uniform = 1 - torch.rand(2, count, dtype=torch.float64, generator=generator)  # never 0
+    logs = torch._standard_gamma(shapes, generator=generator).log() + uniform.log() / alpha
+    return torch.sigmoid(logs[0] - logs[1]).float()
 
 
 @contextlib.contextmanager

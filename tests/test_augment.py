@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy import stats
 
 from genreast.augment import (
     Augmentation,
@@ -69,6 +70,18 @@ def test_mixup_mixes_sound_and_target_by_the_same_share(generator):
     assert (soft > 0).sum(1).max() == 2
     for index in range(4):
         assert new_lengths[index] == lengths[soft[index] > 0].max() or soft[index].max() > 1 - 1e-6
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.02, 0.3, 1, 100])
+def test_shares_of_mixup_are_drawn_from_beta(alpha, generator):
+    """Each is read from how far a target was drawn to another."""
+    targets = torch.arange(4000)[:, None].double()
+    _, _, soft = mixup(torch.ones(4000, 1), torch.ones(4000), targets, alpha, generator)
+    others = targets[torch.randperm(4000, generator=generator.manual_seed(0))]
+    shares = ((soft - others) / (targets - others))[targets != others].numpy()
+    edges = [0.01, 0.1, 0.4, 0.6, 0.9, 0.99]
+    found = [(shares <= edge).mean() for edge in edges]
+    assert found == pytest.approx(stats.beta(alpha, alpha).cdf(edges), abs=0.03)
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
