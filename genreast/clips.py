@@ -111,7 +111,7 @@ def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) ->
     record = SongRecord(
         song_id,
         version=file_version(source),
-        tags=read_tags(source),  # a millisecond; whatever the groups are, it is not to be cut anew
+        tags=read_tags(source),  # takes no time; whatever the groups are, it is not to be cut anew
         fingerprints=settings.fingerprints,
         feature_stats=settings.feature_stats,
     )

@@ -1,26 +1,34 @@
 """Tags of a song file: artists, album and genre, whatever the container."""
 
+import json
+import subprocess
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import mutagen
 import soundfile
 
-# What containers call each: Vorbis and MP4, APE, ID3 in wav and aiff, ASF (wma).
+# What containers call each: Vorbis and MP4, APE, ID3 in wav and aiff, ASF (wma), FFmpeg.
 KEYS = {
     "artist": ("artist", "TPE1", "Author"),
-    "albumartist": ("albumartist", "album artist", "TPE2", "WM/AlbumArtist"),
+    "albumartist": ("albumartist", "album artist", "TPE2", "WM/AlbumArtist", "album_artist"),
     "album": ("album", "TALB", "WM/AlbumTitle"),
     "genre": ("genre", "TCON", "WM/Genre"),
 }
-INFO = (".wav", ".wave", ".caf")  # have tags of their own, which mutagen does not read
+# Have tags of their own, which mutagen does not read: but libsndfile, or FFmpeg, in 100 ms.
+INFO = (".wav", ".wave", ".bwf", ".rf64")
+PROBED = (".mka", ".mkv", ".webm", ".mov", ".3gp", ".tta", ".caf", ".au", ".snd")
+PATIENCE = 10  # seconds that FFmpeg may take to show tags
 
 
 def read_tags(path: Path) -> dict[str, list[str]]:
     """What a file's tags name as artist, albumartist, album and genre, in the order it stands
     there, without those that they do not name; nothing of a file that cannot be read."""
-    found = _tags(path) or _info(path)
-    names = {name: _split(texts, name) for name, texts in found.items()}
+    names: dict[str, list[str]] = {}
+    for tags in (_tags(path), _info(path), _probed(path)):  # the first that names one is heard
+        for name, keys in KEYS.items():
+            names[name] = names.get(name) or _split(_texts(tags, keys), name)
     return {name: texts for name, texts in names.items() if texts}
 
 
@@ -35,15 +43,15 @@ def spelling(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _tags(path: Path) -> dict[str, list[str]]:
+def _tags(path: Path) -> Mapping:
     try:
         tags = mutagen.File(path, easy=True)
     except Exception:  # a broken file: mutagen lets errors of many kinds through
         return {}
-    return {name: _texts(tags, keys) for name, keys in KEYS.items()} if tags else {}
+    return tags or {}
 
 
-def _texts(tags: mutagen.FileType, keys: tuple[str, ...]) -> list[str]:
+def _texts(tags: Mapping, keys: tuple[str, ...]) -> list[str]:
     for key in keys:
         try:
             values = tags.get(key)
@@ -64,7 +72,19 @@ def _info(path: Path) -> dict[str, list[str]]:
             texts = file.copy_metadata()
     except soundfile.SoundFileError:
         return {}
-    return {name: [texts.get(name, "")] for name in KEYS}
+    return {name: [text] for name, text in texts.items()}
+
+
+def _probed(path: Path) -> dict[str, list[str]]:
+    if path.suffix.lower() not in PROBED:
+        return {}
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "format_tags"]
+    try:
+        shown = subprocess.run([*command, f"file:{path}"], capture_output=True, timeout=PATIENCE)
+        tags = json.loads(shown.stdout).get("format", {}).get("tags", {})
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+    return {name.lower(): [text] for name, text in tags.items()}
 
 
 def _split(texts: list[str], name: str) -> list[str]:

@@ -55,13 +55,29 @@ def test_containers_have_their_own_names_for_tags(tmp_path, suffix, names):
     assert read_genre(path) == "Jazz"
 
 
-@pytest.mark.parametrize("suffix", ["wav", "caf"])
+@pytest.mark.parametrize("suffix", ["wav", "caf", "mka", "webm", "mov", "tta", "au"])
 def test_a_file_s_own_tags_are_read_where_it_has_no_others(tmp_path, suffix):
     path = tmp_path / f"song.{suffix}"
+    tags = {"artist": "Björk; Tricky", "album": "Post", "genre": "Trip Hop"}
+    words = [word for name, text in tags.items() for word in ("-metadata", f"{name}={text}")]
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=440:d=0.2", *words, str(path)]
+    subprocess.run(command, check=True)
+    expected = {"artist": ["Björk", "Tricky"], "album": ["Post"], "genre": ["Trip Hop"]}
+    assert read_tags(path) == expected
+
+
+def test_tags_that_other_software_adds_hide_none_of_the_file_s_own(tmp_path):
+    """An ID3 chunk with nothing but the tempo, as DJs' software writes it into a wav."""
+    path = tmp_path / "song.wav"
     with soundfile.SoundFile(path, "w", 16_000, 1) as file:
-        file.artist, file.album, file.genre = "Björk", "Post", "Trip Hop"
+        file.artist, file.genre = "Björk", "Trip Hop"
         file.write(np.zeros(800))
-    assert read_tags(path) == {"artist": ["Björk"], "album": ["Post"], "genre": ["Trip Hop"]}
+    file = mutagen.File(path)
+    file.add_tags()
+    file.tags.add(mutagen.id3.TBPM(encoding=3, text=["120"]))
+    file.tags.add(mutagen.id3.TCON(encoding=3, text=["Pop"]))
+    file.save()
+    assert read_tags(path) == {"artist": ["Björk"], "genre": ["Pop"]}
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "wav"])
