@@ -1,16 +1,20 @@
 """A validation split for a dataset that has none: held out in training, found again afterwards."""
 
+import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from datasets import DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 
 from genreast.audiofolder import dataset_fingerprint
+from genreast.config import read_yaml
 from genreast.hub_files import file_of
 from genreast.pretrained import RECORD_FILE
+
+RESUME_FILE = "resume_settings.json"  # of a checkpoint
 
 
 def with_validation(splits: DatasetDict, seed: int) -> DatasetDict:
@@ -63,9 +67,21 @@ def as_trained(splits: DatasetDict, record: dict[str, Any]) -> DatasetDict:
 
 
 def training_record(name: str) -> dict[str, Any]:
-    """What made a model, from its `training_config.yaml`; empty where it has none.
+    """What made a model, from its `training_config.yaml`; of a checkpoint of a run, which has none
+    yet, the seed and the clips it was trained on. Empty where nothing of this project's is there.
 
-    Raises UserError where the Hub does not say.
+    Raises UserError where the Hub does not say, or the file cannot be read.
     """
     path = file_of(name, RECORD_FILE)
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+    record = read_yaml(path) if path else _record_of_checkpoint(Path(name))
+    ours = all(isinstance(record.get(part), dict) for part in ("settings", "dataset"))
+    return record if ours else {}
+
+
+def _record_of_checkpoint(folder: Path) -> dict[str, Any]:
+    try:
+        saved = json.loads((folder / RESUME_FILE).read_text())
+        seed, clips = saved["--seed"], saved["held out"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {"settings": {"seed": seed}, "dataset": {"fingerprint_as_trained": clips}}

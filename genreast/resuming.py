@@ -9,10 +9,10 @@ from transformers import ASTConfig, TrainerCallback
 
 from genreast.config import all_settings
 from genreast.errors import UserError
+from genreast.held_out import RESUME_FILE
 from genreast.recipe import TrainArguments
 
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
-SETTINGS_FILE = "resume_settings.json"
 LAST_FILE = "trainer_state.json"  # that the Trainer writes of a checkpoint
 UNTOLD = (  # where a run lies and what is seen of it; of the dataset its content is compared
     *("output_dir", "resume_from_checkpoint", "dataset", "dataloader_num_workers", "local_rank"),
@@ -91,13 +91,13 @@ class ResumeSettings(TrainerCallback):
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             content = {**resume_settings(args, self.data), "before": self.before}
-            (checkpoint / SETTINGS_FILE).write_text(json.dumps(content))
+            (checkpoint / RESUME_FILE).write_text(json.dumps(content))
 
 
 def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:
     """The settings that a checkpoint was made with; None where they were not written."""
     try:
-        return json.loads((Path(checkpoint) / SETTINGS_FILE).read_text())
+        return json.loads((Path(checkpoint) / RESUME_FILE).read_text())
     except (OSError, ValueError):
         return None  # killed between the Trainer's last file and ours
 

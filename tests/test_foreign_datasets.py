@@ -23,7 +23,7 @@ from genreast.audiofolder import (
 )
 from genreast.errors import UserError
 from genreast.fine_tune import check_splits
-from genreast.held_out import with_validation
+from genreast.held_out import as_trained, training_record, with_validation
 from genreast.shards import read_shards
 
 COLUMNS = ("sound", "genre", "track")
@@ -278,6 +278,19 @@ def test_evaluation_hears_the_clips_that_training_validated_on(
     measured = json.loads((tmp_path / "out/metrics.json").read_text())
     assert measured["song"]["macro_f1"] == pytest.approx(trained["eval_song_macro_f1"])
     assert measured["clip"]["log_loss"] == pytest.approx(trained["eval_loss"], abs=1e-4)
+
+
+def test_a_checkpoint_tells_what_its_run_held_out(model, shards, tmp_path):
+    splits = load_splits(shards, *COLUMNS)
+    held_out = with_validation(splits, seed=0)["validation"]
+    checkpoint = next(model.glob("checkpoint-*"))
+    found = as_trained(splits, training_record(str(checkpoint)))["validation"]
+    assert found["song_id"][:] == held_out["song_id"][:]
+    (tmp_path / "resume_settings.json").write_text("{")  # as a run that was killed leaves it
+    (tmp_path / "somebody_s").mkdir()
+    (tmp_path / "somebody_s" / "training_config.yaml").write_text("dataset: gtzan")
+    for folder in (tmp_path, tmp_path / "somebody_s"):
+        assert training_record(str(folder)) == {}
 
 
 def test_the_temperature_is_fitted_on_the_clips_held_out(model, shards, evaluate_model, tmp_path):
