@@ -6,6 +6,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import DatasetDict
@@ -32,7 +33,7 @@ from genreast.run_folder import (
     output_folder,
 )
 from genreast.shards import read_shards, with_sound
-from genreast.start import normalisation, start_model
+from genreast.start import normalisation, seed_of_validation, start_model
 from genreast.streaming import StreamedClips
 from genreast.training import GenreTrainer, standing
 from genreast.training_faults import plain_faults
@@ -47,12 +48,7 @@ def fine_tune(args: TrainArguments) -> None:
     with output_folder(args), plain_faults(args):
         check_shared(args)
         set_seed(args.seed)
-        dataset, splits, train_clips, eval_clips = read_dataset(args)
-        about_dataset = {
-            "fingerprint": dataset_fingerprint(dataset),
-            "fingerprint_as_trained": dataset_fingerprint(splits),
-            "preparation": preparation(args.dataset),
-        }
+        about_dataset, splits, train_clips, eval_clips = read_dataset(args)
         check_clips(args, train_clips, eval_clips)
         clip_seconds = train_clips.longest_seconds()
         model, notes = start_model(args, label_names(splits), clip_seconds)
@@ -81,14 +77,17 @@ def fine_tune(args: TrainArguments) -> None:
 
 def read_dataset(
     args: TrainArguments,
-) -> tuple[DatasetDict, DatasetDict, ClipDataset | StreamedClips, ClipDataset]:
-    """The dataset, its splits with one for validation among them, and the clips of the two used."""
+) -> tuple[dict[str, Any], DatasetDict, ClipDataset | StreamedClips, ClipDataset]:
+    """What is recorded of the dataset, its splits with one for validation among them, and the clips
+    of the two used."""
     which = (args.audio_column, args.label_column, args.song_column, args.dataset_config)
     if not args.streaming:
         dataset = load_splits(args.dataset, *which)
-        splits = with_validation(dataset, args.seed)
+        seed = seed_of_validation(args, dataset)
+        splits = with_validation(dataset, seed)
         check_splits(splits, args.dataset)
-        return dataset, splits, *(ClipDataset(splits[name]) for name in ("train", "validation"))
+        clips = (ClipDataset(splits[name]) for name in ("train", "validation"))
+        return _about(args.dataset, dataset, splits, seed), splits, *clips
     dataset, groups = read_shards(args.dataset, *which)
     if "validation" not in dataset:
         raise UserError(
@@ -98,7 +97,16 @@ def read_dataset(
     check_splits(dataset, args.dataset)
     validation = with_sound(dataset["validation"], groups["validation"])
     clips = StreamedClips(dataset["train"], groups["train"]), ClipDataset(validation)
-    return dataset, dataset, *clips
+    return _about(args.dataset, dataset, dataset, args.seed), dataset, *clips
+
+
+def _about(name: str, dataset: DatasetDict, splits: DatasetDict, seed: int) -> dict[str, Any]:
+    return {
+        "fingerprint": dataset_fingerprint(dataset),
+        "fingerprint_as_trained": dataset_fingerprint(splits),
+        "held_out_by_seed": None if "validation" in dataset else seed,
+        "preparation": preparation(name),
+    }
 
 
 def make_trainer(

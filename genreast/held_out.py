@@ -56,14 +56,22 @@ def as_trained(splits: DatasetDict, record: dict[str, Any]) -> DatasetDict:
 
     A `training_record` of other clips, or one that does not say, leaves the splits as they are.
     """
-    if "validation" in splits or "train" not in splits:
-        return splits
-    seed = record.get("settings", {}).get("seed")
+    seed = seed_as_trained(splits, record)
+    return splits if seed is None else with_validation(splits, seed)
+
+
+def seed_as_trained(splits: DatasetDict, record: dict[str, Any]) -> int | None:
+    """The seed by which a model's training held a validation split out of these very splits, if it
+    did, by its `training_record`."""
+    if "validation" in splits or not record:
+        return None
+    data = record["dataset"]
+    seed = data.get("held_out_by_seed", record["settings"].get("seed"))
     if seed is None:
-        return splits
-    again = with_validation(splits, seed)
-    same = dataset_fingerprint(again) == record.get("dataset", {}).get("fingerprint_as_trained")
-    return again if same else splits
+        return None
+    again = dataset_fingerprint(with_validation(splits, seed))
+    held_out = again != dataset_fingerprint(splits)
+    return seed if held_out and again == data.get("fingerprint_as_trained") else None
 
 
 def training_record(name: str) -> dict[str, Any]:
@@ -82,6 +90,8 @@ def _record_of_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         saved = json.loads((folder / RESUME_FILE).read_text())
         seed, clips = saved["--seed"], saved["held out"]
+        held_out_by = saved.get("held out by seed", seed)
     except (OSError, ValueError, KeyError):
         return {}
-    return {"settings": {"seed": seed}, "dataset": {"fingerprint_as_trained": clips}}
+    data = {"fingerprint_as_trained": clips, "held_out_by_seed": held_out_by}
+    return {"settings": {"seed": seed}, "dataset": data}

@@ -90,7 +90,11 @@ class ResumeSettings(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            content = {**resume_settings(args, self.data), "before": self.before}
+            content = {
+                **resume_settings(args, self.data),
+                "held out by seed": self.data["held_out_by_seed"],
+                "before": self.before,
+            }
             (checkpoint / RESUME_FILE).write_text(json.dumps(content))
 
 

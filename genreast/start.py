@@ -1,13 +1,17 @@
 """What training starts from: the model with its genres, and the normalisation of what it hears."""
 
 import json
+import sys
 from pathlib import Path
+
+from datasets import DatasetDict
 
 from genreast import model as models
 from genreast.audio import CLIP_SECONDS
 from genreast.audiofolder import is_foreign
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
+from genreast.held_out import seed_as_trained, training_record
 from genreast.hub_files import file_of
 from genreast.model_window import set_window, window_frames
 from genreast.recipe import TrainArguments
@@ -63,6 +67,27 @@ def pretrained(args: TrainArguments):
         raise UserError(f"--pth_labels '{args.pth_labels}' is not UTF-8 text: {error}") from error
     labels = [label.strip() for label in labels if label.strip()]
     return models.from_pth(Path(source), labels, args.attn_implementation)
+
+
+def seed_of_validation(args: TrainArguments, dataset: DatasetDict) -> int:
+    """The seed that holds a validation split out where the dataset has none: that of the start if
+    it was trained on the same clips, for any other would judge it by songs that it has learned."""
+    start = args.model_name_or_path
+    if "validation" in dataset or args.from_scratch or is_pth(start):
+        return args.seed
+    seed, remark = None, ""
+    try:
+        seed = seed_as_trained(dataset, training_record(start))
+    except UserError as error:
+        remark = f"songs that the start has learned may be held out to judge it: {error}"
+    if seed not in (None, args.seed):
+        remark = (
+            f"'{start}' was trained on the same clips: those that it held out, by --seed {seed}, "
+            "are held out again to judge it"
+        )
+    if remark and args.process_index == 0:
+        print(remark, file=sys.stderr)
+    return args.seed if seed is None else seed
 
 
 def is_pth(source: str) -> bool:

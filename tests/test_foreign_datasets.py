@@ -24,7 +24,9 @@ from genreast.audiofolder import (
 from genreast.errors import UserError
 from genreast.fine_tune import check_splits
 from genreast.held_out import as_trained, training_record, with_validation
+from genreast.recipe import TrainArguments
 from genreast.shards import read_shards
+from genreast.start import seed_of_validation
 
 COLUMNS = ("sound", "genre", "track")
 FLAGS = [
@@ -291,6 +293,24 @@ def test_a_checkpoint_tells_what_its_run_held_out(model, shards, tmp_path):
     (tmp_path / "somebody_s" / "training_config.yaml").write_text("dataset: gtzan")
     for folder in (tmp_path, tmp_path / "somebody_s"):
         assert training_record(str(folder)) == {}
+
+
+def test_going_on_from_a_model_it_is_judged_by_what_it_held_out(model, shards, tmp_path, capsys):
+    """By another seed, and by what goes on from that in turn."""
+    splits, start = load_splits(shards, *COLUMNS), model
+    held_out = with_validation(splits, seed=0)["validation"]["song_id"][:]
+    for seed in ("7", "9"):
+        flags = [*FLAGS, "--max_steps", "1", "--seed", seed, "--save_strategy", "steps"]
+        flags += ["--eval_strategy", "steps", "--eval_steps", "1", "--save_steps", "1"]
+        run_training(start, shards, tmp_path / seed, *flags)
+        assert f"'{start}' was trained on the same clips: those that" in capsys.readouterr().err
+        start = tmp_path / seed / "checkpoint-1"
+        for folder in (start.parent, start):
+            found = as_trained(splits, training_record(str(folder)))["validation"]
+            assert found["song_id"][:] == held_out
+    other = DatasetDict(train=splits["train"].select(range(60)))
+    args = TrainArguments(output_dir=str(tmp_path), model_name_or_path=str(start), seed=3)
+    assert seed_of_validation(args, other) == 3 and not capsys.readouterr().err
 
 
 def test_the_temperature_is_fitted_on_the_clips_held_out(model, shards, evaluate_model, tmp_path):
