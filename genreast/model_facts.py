@@ -68,7 +68,7 @@ class ModelFacts:
     @property
     def shares_artists(self) -> bool:
         """Whether songs of one artist may be in two splits."""
-        return self.preparation.get("group_by") == "song" or bool(self.ungrouped)
+        return self.preparation.get("group_by") in ("song", "album") or bool(self.ungrouped)
 
     @property
     def measured_held_out(self) -> bool:

@@ -152,6 +152,7 @@ def test_brackets_are_explained_where_there_are_any(spans, group_by, same, words
         ("artist", 24, "songs of one artist; 24 of 24 have none", "", True),
         ("folder", 3, "songs of one folder; 3 of 24 have none", "", True),
         ("own group", 1, "songs of one group; 1 of 24 have none", "", True),
+        ("album", 0, "songs of one album", ", each the songs of one album", True),
         ("song", None, "clips of one song", ", each a song with its near copies", True),
     ],
 )
