@@ -124,6 +124,7 @@ class PrepareArguments:
             known,
             f"--group_by is '{self.group_by}'; expected song, artist, album, folder or FILE.csv",
         )
+        faults.unless_utf8(self, "output_dir")
         raw, output = (Path(str(path)).resolve() for path in (self.raw_dir, self.output_dir))
         faults.unless(
             not (output.is_relative_to(raw) or raw.is_relative_to(output)),
@@ -172,6 +173,7 @@ class EvaluateArguments:
         faults.unless(
             self.batch_size >= 1, f"--batch_size is {self.batch_size}; expected 1 or more"
         )
+        faults.unless_utf8(self, "dataset")
         splits = ("train", "validation", "test")
         faults.unless(
             self.split in splits, f"--split is '{self.split}'; expected one of {', '.join(splits)}"

@@ -54,6 +54,17 @@ class Faults:
         if not condition:
             self.found.append(message)
 
+    def unless_utf8(self, settings: Any, *names: str) -> None:
+        """Note each of these paths that is not UTF-8, as on Linux one need not be: the libraries
+        that read and write there take no other."""
+        for name in names:
+            path = str(getattr(settings, name))
+            self.unless(
+                path.encode(errors="ignore").decode() == path,
+                f"--{name} '{path}' is not UTF-8, which Parquet and safetensors files need; name "
+                "another folder, or rename it",
+            )
+
     def report(self) -> None:
         """Raise one UserError that lists every fault, if there is one."""
         if self.found:

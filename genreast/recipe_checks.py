@@ -126,6 +126,7 @@ def _check_values(args: TrainingArguments, faults: Faults) -> None:
         "--num_train_epochs is 0, which trains nothing; expected more",
     )
     faults.unless(str(args.output_dir or "").strip(), "--output_dir is empty; name a folder")
+    faults.unless_utf8(args, "output_dir", "dataset")
     faults.unless(
         args.attn_implementation != "flash_attention_2" or is_flash_attn_2_available(),
         "--attn_implementation is 'flash_attention_2', which needs a GPU and the package "

@@ -1,6 +1,7 @@
 """Settings: configs are flags written down, and every mistake is named."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from genreast.arguments import PredictArguments, PrepareArguments, PushArguments
+from genreast.arguments import EvaluateArguments, PredictArguments, PrepareArguments, PushArguments
 from genreast.config import own_settings, parse
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
@@ -76,6 +77,22 @@ def test_a_bad_command_line_is_named(argv, message):
     with pytest.raises(UserError) as caught:
         parse(PrepareArguments, argv=argv)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "words"),
+    [
+        (TrainArguments, "output_dir", []),
+        (TrainArguments, "dataset", []),
+        (EvaluateArguments, "dataset", ["model"]),
+        (PrepareArguments, "output_dir", ["songs"]),
+    ],
+)
+def test_a_folder_whose_name_libraries_cannot_take_is_refused(settings, name, words):
+    path = os.fsdecode(b"out_\xe9")
+    with pytest.raises(UserError, match=f"--{name} '{path}' is not UTF-8"):
+        parse(settings, argv=[*words, f"--{name}", path])
+    parse(settings, argv=[*words, f"--{name}", "out_\xe9"])
 
 
 def test_all_faults_of_the_values_come_at_once():
