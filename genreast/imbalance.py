@@ -64,7 +64,8 @@ class EpochSampler(Sampler[int]):
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         """The clips of one epoch, (clips,), in no useful order: as many as there are in all."""
         first = generator.permutation(len(self))  # which clips are rounded up must not recur
-        # Equal weights side by side: a class then gets its expected count, give or take one.
+        # Equal weights side by side: a class then gets its expected count, give or take one, and
+        # classes with as many clips as each other share theirs.
         first = first[np.argsort(self.expected[first], kind="stable")]
         edges = np.cumsum(self.expected[first])
         marks = np.arange(len(self)) + generator.uniform()
