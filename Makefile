@@ -20,7 +20,7 @@ demo: setup
 
 # Two files at once, on one thread each (tests/conftest.py).
 test: setup
-	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -14,16 +14,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_A_GROUP = 3  # of the shards below
 SHARED_AUDIO = ROOT.parent / "shared" / "audio"
-LONGEST = (  # files of a minute or so, most of it in processes that they start
-    *("test_push_to_hub", "test_workers", "test_train_hf", "test_walking_path", "test_faults"),
-    *("test_streamed_runs", "test_training_faults", "test_imbalanced_training", "test_fsdp"),
-    *("test_exactness", "test_resuming", "test_space"),
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files: begun last, one keeps a core busy while the other has none."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def pytest_collection_finish() -> None:
