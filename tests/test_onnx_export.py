@@ -136,11 +136,17 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
     api = HfApi(endpoint=hub.url)
     command = [str(exported), "alice/genre", "--staging_dir", str(tmp_path / "staged")]
     exports = set(onnx_export.FILES) | {"measurements.json"}
-    for flags, files in ((["--onnx"], exports), (["--take_down"], set())):
-        (parcel,) = pack(
-            parse(PushArguments, argv=[*command, *flags]), ROOT / "model_card.md", ROOT
-        )
+
+    def push(*flags: str) -> None:
+        args = parse(PushArguments, argv=[*command, *flags])
+        (parcel,) = pack(args, ROOT / "model_card.md", ROOT)
         publish(parcel.folder, parcel.destination, parcel.check, api)
+
+    for flags, files in ((["--onnx"], exports), (["--take_down"], set())):
+        if not files:
+            with pytest.raises(UserError, match="as --onnx would add, and its model is the same"):
+                push()
+        push(*flags)
         found = hub.repo("alice/genre").at("main").files
         assert {name[5:] for name in found if name.startswith("onnx/")} == files
         tags = hub.repo("alice/genre").card_data("main")["tags"]

@@ -58,7 +58,6 @@ def run_python(hub, home, *command):
 def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
     hub, tmp_path, model_dir, evaluation
 ):
-    """And published again without its evaluation, it loses that only where it is told so."""
     song = tmp_path / "song.wav"
     seconds = np.arange(160_000) / 16_000
     sound = np.sin(2 * np.pi * (200 + 50 * seconds) * seconds) * np.sin(2 * np.pi * 2 * seconds)
@@ -69,6 +68,7 @@ def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
     )
     assert pushed.returncode == 0, pushed.stderr
     assert pushed.stdout.split() == [f"{hub.url}/alice/genre"]
+    assert pushed.stderr.count("state no licence: name yours with --license") == 1
     assert hub.repo("alice/genre").private
     files = files_of(hub.repo("alice/genre").at("main"))
     assert files == {*PUBLISHED, next(name for name in files if "tfevents" in name)}
@@ -80,16 +80,6 @@ def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
     assert published.keys() == set(GENRES)
     assert published == pytest.approx(predicted, abs=1e-3)
     assert max(published.values()) > 0.4, "scores all alike would compare equal to anything"
-
-    def push_again(*flags):
-        flags = [*flags, "--staging_dir", tmp_path / "staged"]
-        return run_script(hub, tmp_path / "home", model_dir, "alice/genre", *flags)
-
-    assert_refused(push_again(), "alice/genre holds metrics.json, as --evaluation would add")
-    assert "metrics.json" in hub.repo("alice/genre").at("main").files
-    output = push_again("--take_down")
-    assert output.returncode == 0, output.stderr
-    assert "metrics.json" not in hub.repo("alice/genre").at("main").files
 
 
 @pytest.mark.parametrize(
@@ -121,18 +111,9 @@ def test_a_wrong_repo_id_is_named_at_once(hub, tmp_path, model_dir, repo_id):
     assert not hub.calls
 
 
-def test_nothing_is_uploaded_on_a_dry_run_and_no_token_is_wanted(hub, tmp_path, model_dir):
-    folder = tmp_path / "staged"
-    options = ["--dry_run", "--staging_dir", folder]
-    output = run_script(hub, tmp_path / "home", model_dir, "alice/genre", *options, token=None)
-    assert output.returncode == 0, output.stderr
-    assert output.stdout.split() == [str(folder)]
-    assert output.stderr.count("state no licence: name yours with --license") == 1
-    assert (folder / "README.md").is_file()
-    assert not hub.calls
-
-
-def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, genre_dataset):
+def test_a_dry_run_stages_all_side_by_side_and_uploads_nothing_and_wants_no_token(
+    hub, tmp_path, model_dir, genre_dataset
+):
     data = shutil.copytree(genre_dataset, tmp_path / "processed")
     options = ["--dataset_dir", data, "--dataset_repo", "alice/songs", "--space", "alice/page"]
     options += ["--license", "mit", "--dry_run", "--staging_dir", tmp_path / "staged"]
@@ -143,6 +124,7 @@ def test_what_is_staged_together_lies_side_by_side(hub, tmp_path, model_dir, gen
     assert output.stdout.split() == [str(tmp_path / name) for name in names]
     assert all((tmp_path / name / "README.md").is_file() for name in names)
     assert not (tmp_path / "processed-hub_staging").exists()
+    assert not hub.calls
 
 
 def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
