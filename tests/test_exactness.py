@@ -1,4 +1,4 @@
-"""The same run in another shape gives the same weights and the same metrics."""
+"""The same run in another shape gives the same weights and metrics, and hears the same clips."""
 
 import itertools
 import json
@@ -11,9 +11,24 @@ import torch
 from conftest import ROOT
 from train_variants import VARIANTS, train_variants
 
+CLIPS = 32  # of the train split
 
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory, genre_dataset, short_start) -> dict[str, Path]:
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, genre_dataset, sharded, short_start) -> Path:
+    """What `on_two_processes.py` left, and in `errors` what it said."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
+    command += ["tests/on_two_processes.py", *map(str, (short_start, genre_dataset, sharded))]
+    result = subprocess.run([*command, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    (folder / "errors").write_text(result.stderr)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory, genre_dataset, short_start, two_processes) -> dict[str, Path]:
     """Runs with one process × 10 clips, accumulation 2 × 5, and two processes × 5.
 
     An epoch of 32 clips ends in a step of two, of which the second process has none.
@@ -22,12 +37,8 @@ def shapes(tmp_path_factory, genre_dataset, short_start) -> dict[str, Path]:
     data = [str(short_start), str(genre_dataset)]
     train_variants(*data, folder / "whole", 10, 1)
     train_variants(*data, folder / "accumulated", 5, 2)
-    config = str(ROOT / "configs/accelerate/cpu_two_processes.yaml")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
-    command = [*launch, str(ROOT / "tests/train_variants.py"), *data, str(folder / "two"), "5", "1"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return {name: folder / name for name in ("whole", "accumulated", "two")}
+    one = {name: folder / name for name in ("whole", "accumulated")}
+    return {**one, "two": two_processes / "variants"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -57,3 +68,25 @@ def test_every_clip_counts_once_on_two_processes(shapes, variant):
     assert len(scores) > 10
     for key, value in scores.items():
         assert two[key] == pytest.approx(value, abs=1e-4), key
+
+
+def test_two_processes_stream_each_clip_once_an_epoch_and_go_on_so(two_processes):
+    def heard(name: str) -> list[list[dict]]:
+        """What each process heard, a line a batch."""
+        files = [two_processes / f"{name}_notes" / f"{process}.jsonl" for process in (0, 1)]
+        return [list(map(json.loads, file.read_text().splitlines())) for file in files]
+
+    notes = heard("streamed")
+    assert [len(lines) for lines in notes] == [8, 8]
+    for epoch in (0, 1):
+        lines = [line for part in notes for line in part[4 * epoch : 4 * epoch + 4]]
+        assert sorted(row for line in lines for row in line["rows"]) == list(range(CLIPS))
+    for ours, theirs in zip(*notes, strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours["items"] == theirs["items"] == len(ours["rows"]) + len(theirs["rows"])
+    assert json.loads((two_processes / "streamed/train_metrics.json").read_text())["steps"] == 8
+    errors = (two_processes / "errors").read_text()
+    assert "32 clips of 16 songs to train on" in errors
+    assert "steps       8, 10 clips each, 2 epochs" in errors
+    assert heard("resumed") == [lines[4:] for lines in notes]
+    assert "made with other settings" not in errors

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from accelerate.data_loader import BatchSamplerShard
-from conftest import ROOT, ROWS_A_GROUP
+from conftest import ROOT, ROWS_A_GROUP, run_training
 from datasets import Dataset
 from hub_store import Blob
+from safetensors.torch import load_file
 from torch.utils.data import BatchSampler, DataLoader
 
 from genreast import shards, streaming
@@ -186,6 +189,21 @@ def test_rare_genres_are_heard_more_often_on_any_number_of_processes(sharded, ex
         assert np.abs(classes - expected).max() <= 1
         again = flat(flat(batches(clips, shape, p, epoch=1)) for p in range(processes))
         assert sorted(again) != sorted(heard), "another epoch rounds others up"
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(sharded, short_start, tmp_path):
+    flags = ["--streaming", "true", "--shuffle_buffer", "10", "--dataloader_num_workers", "2"]
+    flags += ["--max_steps", "30", "--per_device_train_batch_size", "2"]
+    flags += ["--gradient_accumulation_steps", "2", "--sampling_exponent", "0.5"]
+    flags += ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
+    flags += ["--save_strategy", "steps", "--save_steps", "10"]  # an epoch has eight steps
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run_training(short_start, sharded, whole, *flags, "--save_total_limit", "3")
+    shutil.copytree(whole / "checkpoint-10", stopped / "checkpoint-10")
+    run_training(short_start, sharded, stopped, *flags, "--resume_from_checkpoint", "last")
+    expected, weights = (load_file(path / "model.safetensors") for path in (whole, stopped))
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
 
 
 def test_what_is_known_beforehand_is_read_without_the_sound(sharded, monkeypatch):

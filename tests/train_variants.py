@@ -1,16 +1,9 @@
-"""Train ten steps with each loss and save the weights: the same on any number of processes.
-
-python tests/train_variants.py START DATASET OUTPUT BATCH ACCUMULATION
-accelerate launch --config_file configs/accelerate/cpu_two_processes.yaml tests/train_variants.py …
-"""
+"""Train ten steps with each loss and save the weights: the same on any number of processes."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genreast.audiofolder import label_names, load_splits
 from genreast.batches import ClipDataset
@@ -64,8 +57,3 @@ def train_variants(start: str, dataset: str, output: Path, batch: int, accumulat
             output.mkdir(parents=True, exist_ok=True)
             torch.save(model.state_dict(), output / f"{name}.pt")
             (output / f"{name}.json").write_text(json.dumps(metrics))
-
-
-if __name__ == "__main__":
-    start, dataset, output, batch, accumulation = sys.argv[1:]
-    train_variants(start, dataset, Path(output), int(batch), int(accumulation))
