@@ -151,12 +151,16 @@ def test_two_runs_never_work_on_one_output(raw, tmp_path):
         prepare(raw, "--output_dir", tmp_path / "dataset")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
-    """A Dask scheduler and two workers, started with Dask's own commands."""
+    """A Dask scheduler and two workers, started with Dask's own commands.
+
+    A task whose worker dies is not tried again by Dask, which by default has it kill four in turn.
+    """
     pytest.importorskip("distributed", reason="Dask is an optional requirement")
     dask = [str(Path(sys.executable).with_name("dask"))]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "0"
     options = ["--host", "127.0.0.1", "--no-dashboard"]
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--port", "0", *options],
