@@ -12,13 +12,15 @@ import pytest
 import soundfile
 from conftest import ROOT
 from hub_store import files_of
+from huggingface_hub import HfApi, constants
 from trained_model import GENRES, PUBLISHED, make_evaluation, make_model_dir
 
 from genreast import score_check
 from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
-from genreast.publishing import pack
+from genreast.hub import publish
+from genreast.publishing import Parcel, pack
 
 PIPELINE = """
 import json, sys
@@ -43,6 +45,12 @@ def run_script(hub, home, *arguments, token="hf_alice") -> subprocess.CompletedP
     environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
     environment |= hub.environment(home, token)
     return subprocess.run(command, env=environment, cwd=home.parent, capture_output=True, text=True)
+
+
+def packed(*arguments: str) -> list[Parcel]:
+    """What the script would publish, in this process."""
+    args = parse(PushArguments, argv=list(arguments))
+    return pack(args, ROOT / "model_card.md", ROOT / "examples" / "space")
 
 
 def run_python(hub, home, *command):
@@ -105,9 +113,15 @@ def test_flags_of_a_dataset_without_one_are_refused(flag):
 
 
 @pytest.mark.parametrize("repo_id", ["genre", "alice/my genre", "alice/genre/v1"])
-def test_a_wrong_repo_id_is_named_at_once(hub, tmp_path, model_dir, repo_id):
-    output = run_script(hub, tmp_path / "home", model_dir, repo_id)
-    assert_refused(output, f"'{repo_id}' is not a Hub id; expected USER/NAME")
+def test_a_wrong_repo_id_is_named(repo_id):
+    with pytest.raises(UserError, match=f"'{repo_id}' is not a Hub id; expected USER/NAME"):
+        parse(PushArguments, argv=["model", repo_id])
+
+
+def test_a_mistake_is_named_before_the_network_is_touched(hub, tmp_path):
+    output = run_script(hub, tmp_path / "home", tmp_path, "genre")
+    assert output.returncode == 2, output.stderr
+    assert "'genre' is not a Hub id" in output.stderr and "Traceback" not in output.stderr
     assert not hub.calls
 
 
@@ -140,8 +154,7 @@ def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
     command = [str(model_dir), "alice/genre", "--staging_dir", ".", "--space", "alice/page"]
     command += ["--evaluation", str(evaluation)]
     command += ["--dataset_dir", str(genre_dataset), "--dataset_repo", "alice/songs"]
-    template, page_dir = ROOT / "model_card.md", ROOT / "examples" / "space"
-    parcels = pack(parse(PushArguments, argv=command), template, page_dir)
+    parcels = packed(*command)
     names = ["here-dataset", "here", "here-space"]
     assert [parcel.folder for parcel in parcels] == [tmp_path / name for name in names]
     told = f"'{genre_dataset}' is another dataset than the model's: the model's page does not name"
@@ -150,23 +163,20 @@ def test_neighbours_of_the_folder_that_one_stands_in_have_its_name(
     assert heard_in == [None], "its clips may have the names of those measured"
 
 
-def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset):
+def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_dataset, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
     dataset_dir = shutil.copytree(genre_dataset, tmp_path / "processed")
-    options = ["--dataset_dir", dataset_dir, "--dataset_repo", "alice/songs"]
-    output = run_script(hub, tmp_path / "home", *options)
-    assert output.returncode == 0, output.stderr
-    assert "no --dataset_license, so it is kept private" in output.stderr
-    assert output.stdout.split() == [f"{hub.url}/datasets/alice/songs"]
+    options = ["--dataset_dir", str(dataset_dir), "--dataset_repo", "alice/songs"]
+    [parcel] = packed(*options)
+    assert parcel.note == "no --dataset_license, so it is kept private"
+    published = publish(parcel.folder, parcel.destination, api=HfApi(endpoint=hub.url))
+    assert published.url == f"{hub.url}/datasets/alice/songs"
     assert hub.repo("alice/songs", "dataset").private
+    [parcel] = packed(*options, "--dataset_license", "cc-by-4.0")
+    assert parcel.note == "cc-by-4.0" and not parcel.destination.private
 
 
-def test_what_is_missing_is_named_before_the_network_is_touched(hub, tmp_path):
-    output = run_script(hub, tmp_path / "home", tmp_path, "alice/genre")
-    assert_refused(output, "is not a trained model: it has no config.json, no model.safetensors")
-    assert not hub.calls
-
-
-def assert_refused(output: subprocess.CompletedProcess, words: str) -> None:
-    assert output.returncode == 2, output.stderr
-    assert words in output.stderr
-    assert "Traceback" not in output.stderr
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"has no config\.json, no model\.safetensors"):
+        packed(str(tmp_path), "alice/genre")
