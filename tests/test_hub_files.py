@@ -13,6 +13,7 @@ from genreast.audiofolder import dataset_fingerprint, load_splits
 from genreast.errors import UserError
 from genreast.features import STATS_FILE
 from genreast.held_out import as_trained, training_record, with_validation
+from genreast.inference import GenreClassifier
 from genreast.model import AUDIOSET_MEAN, AUDIOSET_STD, from_pretrained, statistics_of
 from genreast.pretrained import RECORD_FILE
 from genreast.shards import read_shards
@@ -115,6 +116,8 @@ def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(songs, hub, monkeypat
             read(name, "audio", "label", "song_id")
         return str(caught.value)
 
+    with pytest.raises(UserError, match=r"model 'alice/nothing' .* nor a model on the Hub you see"):
+        GenreClassifier.from_pretrained("alice/nothing")
     songs.create_repo("alice/private", repo_type="dataset", private=True)
     for name in ("alice/private", "alice/nothing"):
         said = refusal(name)
