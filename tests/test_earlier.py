@@ -11,8 +11,11 @@ from genreast.errors import UserError
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
+    """Twenty songs, and a file that is none."""
     root = tmp_path_factory.mktemp("raw")
-    return make_library(root, {"jazz": 10, "rock": 10}, seconds=(1, 1.2), suffixes=["wav"])
+    make_library(root, {"jazz": 10, "rock": 10}, seconds=(1, 1.2), suffixes=["wav"])
+    (root / "jazz" / "notes.txt").write_text("mine")
+    return root
 
 
 @pytest.fixture(scope="module")
