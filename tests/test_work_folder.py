@@ -133,9 +133,11 @@ def clears_no_clips(folder, *arguments, remove=shutil.rmtree, **flags):
 def test_a_run_that_is_stopped_while_it_cleans_answers_its_own_command_alone(
     raw, plain, output, monkeypatch, capsys
 ):
+    listed = Path.iterdir
     for flags in ((), ("--seed", 1, "--update")):
         shutil.rmtree(output, ignore_errors=True)
         monkeypatch.setattr(work_folder.shutil, "rmtree", clears_no_clips)
+        monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(listed(folder))[::-1]))
         stopped(raw, "--output_dir", output)
         monkeypatch.undo()
         assert contents(output) == contents(plain)
@@ -156,30 +158,38 @@ def test_a_run_that_is_stopped_while_it_cleans_answers_its_own_command_alone(
             assert contents(output) == contents(plain)
 
 
-@pytest.mark.parametrize("changed", ["songs", "table"])
+@pytest.mark.parametrize("changed", ["songs", "table", "splits"])
 def test_what_changed_since_a_run_that_was_stopped_while_it_cleaned_is_heeded(
-    raw, output, monkeypatch, tmp_path, changed
+    raw, plain, output, monkeypatch, tmp_path, changed
 ):
-    songs, table = tmp_path / "raw", tmp_path / "groups.csv"
+    songs, table, earlier = tmp_path / "raw", tmp_path / "groups.csv", tmp_path / "earlier"
     shutil.copytree(raw, songs)
+    shutil.copytree(plain, earlier)
     table.write_text("path,group\n")
     command = (songs, "--output_dir", output, "--group_by", table, "--update")
+    command += ("--splits_from", earlier)
     monkeypatch.setattr(work_folder.shutil, "rmtree", clears_no_clips)
     stopped(*command)
     monkeypatch.undo()
     if changed == "songs":
         soundfile.write(songs / "jazz" / "new.wav", melody(99, 1), RATE)
-    else:
+    elif changed == "table":
         table.write_text("path,group\njazz/artist 0/Song 0.flac,mine\n")
+    else:
+        splits = (earlier / "songs.csv").read_text()
+        splits = splits.replace(",test,", ",x,").replace(",validation,", ",test,")
+        (earlier / "songs.csv").write_text(splits.replace(",x,", ",validation,"))
     prepare(*command)
-    rows = {row["path"]: row["group"] for row in read_songs(output)}
+    rows = {row["path"]: row for row in read_songs(output)}
     if changed == "songs":
         assert "jazz/new.wav" in rows
+    elif changed == "table":
+        assert rows["jazz/artist 0/Song 0.flac"]["group"] == "group mine"
     else:
-        assert rows["jazz/artist 0/Song 0.flac"] == "group mine"
+        assert all(rows[row["path"]]["split"] == row["split"] for row in read_songs(earlier))
 
 
-def test_a_run_that_is_stopped_between_its_two_renames_is_finished(
+def test_a_run_that_is_stopped_before_or_between_its_two_renames_is_finished(
     raw, plain, output, monkeypatch, tmp_path
 ):
     shutil.copytree(plain, output)
@@ -195,12 +205,14 @@ def test_a_run_that_is_stopped_between_its_two_renames_is_finished(
         raise KeyboardInterrupt
 
     command = (raw, "--output_dir", output, "--update")
-    monkeypatch.setattr(work_folder.os, "rename", renames_once)
-    stopped(*command)
+    for renames in (stop, renames_once):
+        monkeypatch.setattr(work_folder.os, "rename", renames)
+        stopped(*command)
     shutil.copytree(output.with_name("dataset.work") / "replaced", output)  # the user's remedy
     with pytest.raises(UserError, match="waits in"):
         prepare(*command)
     output.rename(tmp_path / "elsewhere")
+    output.mkdir()
     assert prepare(*command) == 0
     assert contents(output) == contents(plain)
 
@@ -228,18 +240,25 @@ def test_a_dataset_is_the_same_whatever_was_stopped_before(
     assert contents(output) == contents(plain)
 
 
-def test_a_run_that_is_stopped_while_it_clears_another_s_work_leaves_no_record_without_clips(
-    raw, plain, output, stop_before, monkeypatch
-):
-    def removes_once(folder, *arguments, **flags):
-        remove(folder, *arguments, **flags)
-        raise KeyboardInterrupt
+def removes_once(folder, *arguments, remove=shutil.rmtree, **flags):
+    remove(folder, *arguments, **flags)
+    raise KeyboardInterrupt
 
-    remove, listed = shutil.rmtree, Path.iterdir
+
+@pytest.mark.parametrize(
+    ("removes", "backwards"), [(removes_once, False), (clears_no_clips, True)], ids=["one", "some"]
+)
+def test_a_run_that_is_stopped_while_it_clears_another_s_work_leaves_no_record_without_clips(
+    raw, plain, output, stop_before, monkeypatch, removes, backwards
+):
+    """Nor clips without what says that they are ours, whatever order the disk lists them in."""
+    listed = Path.iterdir
     stop_before("write_dataset")
     stopped(raw, "--output_dir", output)
-    monkeypatch.setattr(work_folder.shutil, "rmtree", removes_once)
-    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(listed(folder))))
+    monkeypatch.setattr(work_folder.shutil, "rmtree", removes)
+    monkeypatch.setattr(
+        Path, "iterdir", lambda folder: iter(sorted(listed(folder), reverse=backwards))
+    )
     stopped(raw, "--output_dir", output, "--clip_seconds", 1)
     monkeypatch.undo()
     prepare(raw, "--output_dir", output)
