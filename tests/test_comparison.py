@@ -47,6 +47,8 @@ def test_a_better_model_is_found_better_and_the_other_way_round_worse(tmp_path):
     assert change["difference"] == pytest.approx(expected[0] - expected[1])
     assert change["interval"][0] > 0 and result["mcnemar"]["p_value"] < 0.01
     assert "is better" in comparison.verdict(result)
+    unsure = result | {"mcnemar": result["mcnemar"] | {"p_value_by_group": 0.5}}
+    assert "the two tests disagree: more songs would tell" in comparison.verdict(unsure)
     back = compare(weak, written(tmp_path / "strong", strong))
     assert "is worse" in comparison.verdict(back)
     assert back["differences"]["accuracy"]["difference"] == pytest.approx(
@@ -86,7 +88,7 @@ def test_better_over_the_genres_may_be_worse_over_the_songs(tmp_path):
     )
     result = compare(balanced, written(tmp_path / "plain", plain))
     words = "this model is better over the genres, worse over the songs"
-    assert words in comparison.verdict(result)
+    assert words in comparison.verdict(result) and "by group" not in comparison.verdict(result)
     back = compare(plain, written(tmp_path / "balanced", balanced))
     assert "worse over the genres, better over the songs" in comparison.verdict(back)
 
@@ -169,6 +171,8 @@ def test_evaluations_made_otherwise_are_refused_or_told_of(tmp_path):
     assert "measured on another dataset" in comparison.verdict(result)
     same = comparison.verdict(compare(model, written(tmp_path / "same", like)))
     assert "another dataset" not in same and "left out" not in same
+    (tmp_path / "same" / "metrics.json").unlink()
+    assert comparison.verdict(compare(model, tmp_path / "same")) == same
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
