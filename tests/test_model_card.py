@@ -125,6 +125,19 @@ def test_a_split_that_the_dataset_does_not_have_is_not_claimed(staged, tmp_path,
     assert (f"\n- validation: {part}\n" in page) == held_out
     result, *_ = ModelCard(page).data.eval_results
     assert result.dataset_split == (part if held_out else "validation")
+    metrics |= {"split": "validation", "dataset_fingerprint": "of other songs"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    result, *_ = ModelCard(render(read_facts(folder, "alice/genre"), TEMPLATE)).data.eval_results
+    assert result.dataset_split == "validation"
+
+
+def test_genres_stand_in_the_order_of_the_outputs_not_of_their_numbers_spelling(staged, tmp_path):
+    names = [f"genre {number}" for number in range(11)]
+    config = json.loads((staged / "config.json").read_text())
+    config["id2label"] = {str(number): name for number, name in enumerate(names)}
+    (tmp_path / "config.json").write_text(json.dumps(config, sort_keys=True))
+    (tmp_path / "model.safetensors").symlink_to(staged / "model.safetensors")
+    assert read_facts(tmp_path, "alice/genre").genres == names
 
 
 @pytest.mark.parametrize(
@@ -316,6 +329,7 @@ def test_the_page_names_the_dataset_that_training_took_from_the_hub(
         ("5094", "5094", "5094", True),
         ("5094", "5094", "another", False),
         ("5094", None, "another", False),
+        ("5094", None, "5094", True),
         (None, "5094", "another", False),
         ("5094", "another", "5094", True),
         (None, None, "another", True),
