@@ -51,6 +51,12 @@ def test_class_counts_follow_the_share_to_the_power_1_minus_exponent(exponent, e
         assert of_class <= {int(each), int(np.ceil(each)), round(each)}
 
 
+def test_an_epoch_mixes_the_classes_from_its_beginning_to_its_end():
+    labels = np.take(LABELS, drawn(1))
+    for fifth in np.split(labels, 5):
+        assert np.bincount(fifth, minlength=3).min() > 5  # of 50 clips
+
+
 def test_counted_by_song_a_genre_of_long_songs_weighs_what_its_songs_do():
     labels = [0] * 90 + [1] * 10
     songs = [f"a{index // 30}" for index in range(90)] + [f"b{index}" for index in range(10)]
