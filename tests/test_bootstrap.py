@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from genreast import bootstrap, calibration
 from genreast.metrics import score
@@ -59,6 +61,20 @@ def test_clips_of_few_groups_are_less_sure_than_as_many_alone():
     # The normal approximation of a mean over 40 groups.
     assert width(grouped) == pytest.approx(
         2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 40), rel=0.15
+    )
+
+
+def test_the_fewer_groups_the_further_out_the_percentiles():
+    """Of resamples as a normal distribution has them the bounds are those of Student's t."""
+    values = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    for groups in (8, 40):
+        reach = np.sqrt(groups / (groups - 1)) * student.ppf(0.975, groups - 1)
+        assert bootstrap.interval(values, 0.0, groups) == pytest.approx([-reach, reach], abs=0.01)
+    low, high = bootstrap.interval(np.round(values), 0.0, 40)  # of ties half lie on each side
+    assert low == -high
+    assert (
+        bootstrap.interval(values, -9.0, 40)[0] == -9
+        and bootstrap.interval(values, 9.0, 40)[1] == 9
     )
 
 
