@@ -9,6 +9,7 @@ from song_library import contents, make_library, prepare
 
 from genreast.audiofolder import SPLITS, load_splits
 from genreast.errors import UserError
+from genreast.seals import check_replaceable
 from genreast.song_table import read_songs
 
 
@@ -102,9 +103,17 @@ def test_shards_are_a_datasets_own_and_what_lies_beside_them_is_not(small, tmp_p
     prepare(small, *flags)
     (output / "data" / ".DS_Store").touch()
     assert prepare(small, *flags) == 0
-    (output / "data" / "mine.parquet").touch()
-    with pytest.raises(UserError, match=r"holds data/mine\.parquet"):
-        prepare(small, *flags)
+    for name in ("mine.parquet", "train-00000-of-00001.parquet.mine"):
+        (output / "data" / name).touch()
+        with pytest.raises(UserError, match=f"holds data/{name}, which"):
+            prepare(small, *flags)
+        (output / "data" / name).unlink()
+
+
+def test_an_evaluation_is_no_dataset_to_replace(tmp_path):
+    (tmp_path / "songs.csv").write_text("song_id,label\n")
+    with pytest.raises(UserError, match=r"is no dataset that prepare_dataset\.py made"):
+        check_replaceable(tmp_path)
 
 
 def test_a_folder_that_only_bears_the_works_name_is_left_alone(small, tmp_path):
