@@ -315,8 +315,25 @@ def test_a_mistake_clears_nothing_and_leaves_nothing(raw, output, stop_before, t
     assert len(before) == 8 and times(output) == before
 
 
+def test_a_file_in_the_output_s_place_is_told_before_a_song_is_cut(raw, output):
+    output.write_text("mine")
+    with pytest.raises(UserError, match="stands already"):
+        prepare(raw, "--output_dir", output)
+    assert output.read_text() == "mine" and not output.with_name("dataset.work").exists()
+
+
+def test_where_no_song_can_be_used_the_table_that_says_why_stays(tree, output):
+    raw = tree(*(f"raw/{genre}/{song}.wav" for genre in ("jazz", "rock") for song in "abc")) / "raw"
+    with pytest.raises(UserError, match="has the reason"):
+        prepare(raw, "--output_dir", output)
+    assert len(list(read_songs(output.with_name("dataset.work")))) == 6
+
+
 def test_an_update_of_an_empty_folder_makes_a_dataset(raw, plain, output):
     output.mkdir()
+    work = output.with_name("dataset.work")
+    work.mkdir()
+    (work / "settings.json.part").touch()  # of a run that was killed as it began
     assert prepare(raw, "--output_dir", output, "--update") == 0
     assert contents(output) == contents(plain)
 
