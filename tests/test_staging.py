@@ -299,9 +299,17 @@ def test_the_scan_reads_pictures_weights_and_foreign_files(staged):
     assert "figures/deep/x.png does not belong" in str(refusal.value)
 
 
+def test_the_scan_reads_a_key_that_comes_twice(staged):
+    (staged / "metrics.json").write_text('{"dataset": "/home/alice/songs", "dataset": "songs"}')
+    with pytest.raises(UserError, match=r"metrics\.json holds the absolute path /home/alice"):
+        scan(staged, user="alice")
+
+
 def test_the_scan_reads_the_names_of_clips_in_shards(tmp_path):
     sound = pa.array([{"bytes": b"/home/x/in/sound", "path": name} for name in ("a", "b")])
-    clean = pa.table({"audio": sound, "song_id": ["a", "b"], "more": [{"x": 1}, {"x": 2}]})
+    clean = pa.table(
+        {"audio": sound, "song_id": ["a", "b"], "mood": [None, "x"], "more": [{"x": 1}, {"x": 2}]}
+    )
     (tmp_path / "data").mkdir()
     shard = tmp_path / "data" / "train-00000-of-00001.parquet"
     pq.write_table(clean, shard)
@@ -334,8 +342,10 @@ def stage_songs(folder: Path, *more: SongRow, page: str = "") -> Path:
 
 def test_a_song_s_place_in_its_library_is_no_path_of_this_machine(tmp_path):
     page = r"| Folk, World /Country/Roots | 7 | \|/Disc/01/1.mp3 |"
-    shorter = SongRow("Other/1.mp3", "Folk, World")  # is no part of the longer name
-    scan(stage_songs(tmp_path / "songs", shorter, page=page), hub_dataset.STAGED, user="miles")
+    names = ("Folk /Country", "Folk /Country Music /Roots")  # the first is no part of the second
+    more = [SongRow(f"Wait.. What/{name[-5:]}.mp3", name) for name in names]
+    page = f"{page}\nof {names[1]}"
+    scan(stage_songs(tmp_path / "songs", *more, page=page), hub_dataset.STAGED, user="miles")
 
 
 @pytest.mark.parametrize(
