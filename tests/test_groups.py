@@ -131,6 +131,11 @@ def test_keys(group_by, tags, expected):
 def test_songs_right_in_the_genre_folder_are_their_own_groups():
     assert group_keys("jazz/x.mp3", {}, "folder", {}) == []
     assert group_keys("jazz/caf\udce9/x.mp3", {}, "folder", {}) == ["folder jazz/caf\\xe9"]
+    assert group_keys("jazz/x.mp3", {"album": ["Live"]}, "album", {}) == ["album live / "]
+
+
+def test_a_table_and_a_disk_may_spell_a_path_in_two_unicode_forms():
+    assert group_keys("jazz/cafe\u0301.mp3", {}, "g.csv", {"jazz/caf\xe9.mp3": "7"}) == ["group 7"]
 
 
 def test_any_folder_is_a_group_where_none_is_a_genre_s():
