@@ -99,6 +99,8 @@ def test_one_class_and_one_clip_score_without_a_fault():
     scores = metrics.score(np.array([[0.1, 3.0, 0.2, 0.0]]), np.array([1]), NAMES)
     assert scores["accuracy"] == scores["macro_f1"] == 1.0
     assert scores["cohen_kappa"] is None
+    wrong = metrics.score(np.array([[3.0, 0.1, 0.2, 0.0]]), np.array([1]), NAMES)
+    assert wrong["cohen_kappa"] == 0  # of two classes that are there, none is agreed on
 
 
 def test_songs_are_the_mean_of_their_clips_log_probabilities():
