@@ -121,10 +121,8 @@ def describe(
     links = []
     for dataset in earlier:
         dataset.recognise(used)
-    if args.duplicates == "group":
-        used = _drop_equal(used, earlier)
     try:
-        used, genres = _drop_rare(used, library.genres, args.min_songs_per_genre)
+        used, genres = _choose(used, library.genres, earlier, args)
         _check_enough([row.genre for row in used], genres, args, left_out=_told_left_out(rows))
     except UserError as error:
         write_songs(rows, work.path)
@@ -271,38 +269,56 @@ def _earlier_datasets(work: WorkFolder, args: PrepareArguments) -> list[Earlier]
     return [Earlier.read(folder, folder == work.output) for folder in dict.fromkeys(folders)]
 
 
-def _drop_equal(used: list[SongRow], earlier: list[Earlier]) -> list[SongRow]:
-    """Keep one of each recording that stands in several files; mark the others."""
-    copies = defaultdict(list)
-    for row in used:
-        copies[row.recording].append(row)
-    for same in copies.values():
-        same.sort(key=lambda row: (not any(one.has_path(row.path) for one in earlier), row.path))
-        for row in same[1:]:
-            row.status, row.matched_to, row.clips = "duplicate_of", same[0].path, 0
-            row.reason = f"the same sound as '{same[0].path}'"
-    return [row for row in used if row.status == "used"]
-
-
-def _drop_rare(
-    used: list[SongRow], genres: list[str], least: int
+def _choose(
+    used: list[SongRow], genres: list[str], earlier: list[Earlier], args: PrepareArguments
 ) -> tuple[list[SongRow], list[str]]:
-    """Leave out genres with fewer songs than `least`, now that it is known which files are songs.
+    """The songs that stay and their genres: each recording once, and no genre of few songs.
 
-    Raises UserError when two are not left.
+    A song of a rare genre goes first, so that no copy elsewhere goes with it. Raises UserError when
+    two genres are not left.
     """
-    songs = Counter(row.genre for row in used)
-    left = [genre for genre in genres if least == 1 or songs[genre] >= least]
+    least, group = args.min_songs_per_genre, args.duplicates == "group"
+    songs = [same[0] for same in _copies(used, earlier)] if group else used
+    counts = Counter(row.genre for row in songs)
+    left = [genre for genre in genres if least == 1 or counts[genre] >= least]
+    if len(left) > 1:
+        used = _drop_rare(used, set(left), least)
+    if group:
+        used = _drop_equal(used, earlier)
     if len(left) < 2:
         raise UserError(
             f"{len(left) or 'no'} genre has {least} usable songs or more; expected two: lower"
             " --min_songs_per_genre"
         )
+    return used, left
+
+
+def _drop_rare(used: list[SongRow], genres: set[str], least: int) -> list[SongRow]:
+    """Keep the songs of these genres; mark the others, whose genres have fewer than `least`."""
     for row in used:
-        if songs[row.genre] < least:
+        if row.genre not in genres:
             row.status, row.clips = "rare_genre", 0
             row.reason = f"'{row.genre}' has fewer than {least} songs"
-    return [row for row in used if row.status == "used"], left
+    return [row for row in used if row.status == "used"]
+
+
+def _drop_equal(used: list[SongRow], earlier: list[Earlier]) -> list[SongRow]:
+    """Keep one of each recording that stands in several files; mark the others."""
+    for first, *others in _copies(used, earlier):
+        for row in others:
+            row.status, row.matched_to, row.clips = "duplicate_of", first.path, 0
+            row.reason = f"the same sound as '{first.path}'"
+    return [row for row in used if row.status == "used"]
+
+
+def _copies(used: list[SongRow], earlier: list[Earlier]) -> list[list[SongRow]]:
+    """The songs of each recording, the one to keep first."""
+    copies = defaultdict(list)
+    for row in used:
+        copies[row.recording].append(row)
+    for same in copies.values():
+        same.sort(key=lambda row: (not any(one.has_path(row.path) for one in earlier), row.path))
+    return list(copies.values())
 
 
 def _link_near(used: list[SongRow], work: WorkFolder) -> list[tuple[int, int]]:

@@ -22,15 +22,19 @@ def test_an_impossible_split_names_the_genre(tmp_path):
 
 def test_a_genre_is_as_large_as_its_songs_that_can_be_used(tmp_path):
     root = make_library(tmp_path / "raw", {"jazz": 4, "polka": 4, "rock": 4}, seconds=(1, 2))
-    for number, song in enumerate(sorted((root / "polka").rglob("*.*"))[:3]):
+    *broken, whole = sorted((root / "polka").rglob("*.*"))
+    for number, song in enumerate(broken):
         song.write_bytes(b"no sound" * number)
+    shutil.copyfile(whole, root / "rock" / f"copy{whole.suffix}")
     output, least = tmp_path / "dataset", ("--min_songs_per_genre", 3)
     with pytest.raises(UserError, match=r"'polka' has 1 \(3 left out, .*\); expected 3 or more"):
         prepare(root, "--output_dir", output)
     assert prepare(root, "--output_dir", output, *least) == 0
     assert load_splits(str(output))["train"].features["label"].names == ["jazz", "rock"]
-    reasons = [row["reason"] for row in read_songs(output) if row["status"] == "rare_genre"]
+    rows = read_songs(output)
+    reasons = [row["reason"] for row in rows if row["status"] == "rare_genre"]
     assert reasons == ["'polka' has fewer than 3 songs"]
+    assert [row["status"] for row in rows if "rock/copy" in row["path"]] == ["used"]
     shutil.rmtree(root / "rock")
     with pytest.raises(UserError, match="1 genre has 3 usable songs or more"):
         prepare(root, "--output_dir", tmp_path / "other", *least)
