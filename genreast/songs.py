@@ -20,6 +20,7 @@ AUDIO_SUFFIXES = (
 # Words by which `datasets` takes a file or folder for a split (datasets issues #5021 and #8238).
 SPLIT_WORDS = "train training validation valid dev val test testing eval evaluation"
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS.split())})(?![a-z])")
+LONGEST_FOLDER = 100  # characters of a genre's folder
 JUNK = (".DS_Store", "._*", "Thumbs.db", "desktop.ini")  # what looking into a folder leaves there
 
 
@@ -49,7 +50,8 @@ def slug(name: str) -> str:
 
 def genre_folders(genres: list[str]) -> list[str]:
     """A folder name for each genre, unique even where only case or accents tell two apart."""
-    slugs = [slug(genre) or "genre" for genre in genres]
+    # A tag or a table may hold a whole sentence; a folder's name takes 255 bytes.
+    slugs = [slug(slug(genre)[:LONGEST_FOLDER]) or "genre" for genre in genres]
     names = [
         name if slugs.count(name) == 1 else f"{name}-{label}" for label, name in enumerate(slugs)
     ]

@@ -93,6 +93,9 @@ def test_folders_of_genres_differ_even_where_only_case_does():
     assert genre_folders(["Rock", "rock", "jazz"]) == ["rock-0", "rock-1", "jazz"]
     assert len(set(genre_folders(["a", "A", "a-1"]))) == 3
     assert genre_folders(["演歌", "民謡"]) == ["genre-0", "genre-1"]
+    long = genre_folders([f"{'a ' * 48}testament {'b' * 300}{end}" for end in "xy"])
+    assert len(set(long)) == 2 and max(map(len, long)) < 120
+    assert all(name.startswith("a-a-") and "-testx-" in name for name in long)
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[ _.-]?(test|train|dev|val)[ _.0-9-]?[a-z]*"))
