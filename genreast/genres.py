@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from genreast.errors import UserError
 from genreast.songs import SongFile, as_unicode, find_files, told_apart
-from genreast.tables import normalised, read_table, tell_unknown
+from genreast.tables import check_known, normalised, read_table
 from genreast.tags import read_genre, read_tags, spelling
 
 
@@ -96,7 +96,7 @@ def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:
 
 def _from_table(file: str, files: list[SongFile]) -> dict[str, str]:
     table = read_table(file, "--genre_by", "genre")
-    tell_unknown(table, file, [song.path for song in files if not song.status])
+    check_known(table, "--genre_by", file, [song.path for song in files if not song.status])
     named = {song.path: table.get(normalised(song.path), "") for song in files}
     return {path: genre for path, genre in named.items() if genre}
 

@@ -36,7 +36,7 @@ from genreast.song_table import (
 )
 from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
-from genreast.tables import is_table, read_table, tell_unknown
+from genreast.tables import check_known, is_table, read_table
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, run_dask, run_local, usable_cores
 
@@ -96,7 +96,8 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     groups = {}
     if is_table(args.group_by):
         groups = read_table(args.group_by, "--group_by", "group")
-        tell_unknown(groups, args.group_by, [song.path for song in library.songs])
+        sounds = [file.path for file in library.files if file.status != "not_audio"]
+        check_known(groups, "--group_by", args.group_by, sounds)
     songs = library.songs
     keys = _group_keys([song.path for song in songs], [{}] * len(songs), groups, args)
     known = {

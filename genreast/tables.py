@@ -41,13 +41,24 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
                     )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         words = getattr(error, "strerror", None) or error
-        raise UserError(f"{flag} '{file}' cannot be read: {words}") from error
+        raise UserError(
+            f"{flag} '{file}' cannot be read: {words}; expected a CSV file in UTF-8"
+        ) from error
     return table
 
 
-def tell_unknown(table: dict[str, str], file: str, songs: Collection[str]) -> None:
-    """Say on standard error how many of a table's paths are none of the songs'."""
-    if unknown := table.keys() - {normalised(path) for path in songs}:
+def check_known(table: dict[str, str], flag: str, file: str, songs: Collection[str]) -> None:
+    """Say on standard error how many of a table's paths are none of the songs'.
+
+    Raises UserError where all of them are: the table was written for another folder, or system.
+    """
+    unknown = table.keys() - {normalised(path) for path in songs}
+    if songs and len(unknown) == len(table) > 0:
+        raise UserError(
+            f"{flag} '{file}' names none of the songs, but {len(table)} other paths, such as"
+            f" '{min(table)}'; expected paths from RAW_DIR on, such as '{min(songs)}'"
+        )
+    if unknown:
         print(
             f"{len(unknown)} of {len(table)} paths in '{file}' are no songs of RAW_DIR, such as"
             f" '{min(unknown)}'",
@@ -56,5 +67,6 @@ def tell_unknown(table: dict[str, str], file: str, songs: Collection[str]) -> No
 
 
 def normalised(path: str) -> str:
-    """A path in one Unicode form, as tables and file systems may not agree on."""
-    return unicodedata.normalize("NFC", path)
+    """A path in one Unicode form and without spaces around it, as tables and file systems may not
+    agree on them."""
+    return unicodedata.normalize("NFC", path.strip())

@@ -178,6 +178,12 @@ def test_a_table_is_checked(tmp_path):
     table = tmp_path / "groups.csv"
     table.write_text("path,group\njazz/x.mp3,7\n")
     assert read_table(str(table), "--group_by", "group") == {"jazz/x.mp3": "7"}
+    table.write_text("path,group\n Jazz/é.mp3 ,7\n", encoding="utf-8")
+    by_table = read_table(str(table), "--group_by", "group")
+    assert group_keys(" Jazz/e\u0301.mp3", {}, str(table), by_table) == ["group 7"]
+    table.write_text("path,group\njazz/ä.mp3,7\n", encoding="latin-1")
+    with pytest.raises(UserError, match=r"cannot be read: .* expected a CSV file in UTF-8"):
+        read_table(str(table), "--group_by", "group")
     table.write_text("file,artist\n")
     with pytest.raises(UserError, match=r"columns \['file', 'artist'\]; expected 'path'"):
         read_table(str(table), "--group_by", "group")

@@ -155,6 +155,9 @@ def test_mistakes_in_tables_are_told_before_the_long_work(small, tmp_path, capsy
     table.write_text("path,group\njazz/a.wav,1\njazz/a.wav,2\n")
     with pytest.raises(UserError, match=r"'jazz/a\.wav' in two groups, '1' and '2'"):
         prepare(small, "--output_dir", output, "--group_by", table)
+    table.write_text("path,group\njazz\\artist 0\\Song 0.wav,1\n")  # as Windows writes paths
+    with pytest.raises(UserError, match=r"names none of the songs, but 1 .*as 'jazz/artist 0/Song"):
+        prepare(small, "--output_dir", output, "--group_by", table)
     assert "cutting" not in capsys.readouterr().err
     table.write_text("path,group\njazz/a.wav,1\njazz/artist 0/Song 0.wav\n")
     assert prepare(small, "--output_dir", output, "--group_by", table) == 0
