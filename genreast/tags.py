@@ -68,9 +68,10 @@ def _info(path: Path) -> dict[str, list[str]]:
     if path.suffix.lower() not in INFO:
         return {}
     try:
-        with soundfile.SoundFile(path) as file:
+        # By its number: soundfile takes no name that is not Unicode.
+        with open(path, "rb") as disk, soundfile.SoundFile(disk.fileno(), closefd=False) as file:
             texts = file.copy_metadata()
-    except soundfile.SoundFileError:
+    except (soundfile.SoundFileError, OSError):
         return {}
     return {name: [text] for name, text in texts.items()}
 

@@ -1,5 +1,7 @@
 """Groups: from tags of any container, folders or a table, joined with recordings found twice."""
 
+import os
+import shutil
 import subprocess
 
 import mutagen
@@ -94,6 +96,8 @@ def test_a_genre_that_id3_numbers_has_its_name(tmp_path, suffix):
 def test_a_file_without_tags_has_none(tmp_path):
     (tmp_path / "text.mp3").write_text("no sound")
     soundfile.write(tmp_path / "bare.wav", np.zeros(800), 16_000)
+    shutil.copyfile(tmp_path / "bare.wav", tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    assert read_tags(tmp_path / os.fsdecode(b"caf\xe9.wav")) == {}
     assert read_tags(tmp_path / "text.mp3") == read_tags(tmp_path / "bare.wav") == {}
     assert read_tags(tmp_path / "missing.flac") == {}
     assert read_genre(tmp_path / "text.mp3") == read_genre(tmp_path / "bare.wav") == ""
