@@ -7,6 +7,7 @@ from pathlib import Path
 
 from genreast.errors import UserError
 from genreast.song_table import SongRow, read_songs
+from genreast.tables import normalised
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Earlier:
 
     def has_path(self, path: str) -> bool:
         """Whether a song stood in this place."""
-        return f"path {path}" in self.splits
+        return f"path {_place(path)}" in self.splits
 
     def recognise(self, used: Iterable[SongRow]) -> None:
         """Say on standard error how many of the dataset's songs are here again.
@@ -68,4 +69,11 @@ class Earlier:
 
 def _identities(path: str, recording: str) -> tuple[str, str, str]:
     """What a song is known by, the surest first; only where copies were left in are two alike."""
-    return f"song {recording} {path}", f"recording {recording}", f"path {path}"
+    place = _place(path)
+    return f"song {recording} {place}", f"recording {recording}", f"path {place}"
+
+
+def _place(path: str) -> str:
+    """A path that is the same of a file found and of one read from `songs.csv`, in any Unicode
+    form."""
+    return normalised(path.encode(errors="backslashreplace").decode())

@@ -6,7 +6,9 @@ import shutil
 import pytest
 from song_library import contents, make_library, prepare
 
+from genreast.earlier import Earlier
 from genreast.errors import UserError
+from genreast.song_table import SongRow, write_songs
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,14 @@ def test_a_dataset_of_none_of_the_songs_is_refused(whole, tmp_path, update):
     else:
         with pytest.raises(UserError, match=r"0 of 20 songs .*or leave --splits_from out"):
             prepare(other, "--output_dir", output, "--splits_from", whole)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("jazz/café.mp3", "jazz/cafe\u0301.mp3"), ("caf\udce9.mp3",) * 2]
+)
+def test_a_song_is_known_by_its_place_however_its_name_is_spelt(tmp_path, before, after):
+    """In another Unicode form, or in none, where a file was encoded anew."""
+    write_songs([SongRow(before, split="test", recording="as wav")], tmp_path)
+    earlier = Earlier.read(tmp_path, is_replaced=False)
+    assert earlier.has_path(after)
+    assert earlier.split_of(SongRow(after, recording="as mp3")) == "test"
