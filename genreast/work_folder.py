@@ -69,7 +69,7 @@ class WorkFolder:
         self.dataset, self.replaced = self.path / "dataset", self.path / "replaced"
         self.args = args
         self.replaces: dict[str, str] | None = None  # the digests of the dataset that goes
-        raw_dir = str(Path(args.raw_dir).absolute())
+        raw_dir = str(Path(args.raw_dir).resolve())  # one folder, however it is named
         cut = _without(MEASURED, asdict(cut_settings(args)))
         self.settings = {MARK: __version__, "raw_dir": raw_dir, "cut": cut}
         paths = {"raw_dir": raw_dir, "output_dir": str(self.output)}

@@ -242,6 +242,17 @@ def test_a_dataset_is_the_same_whatever_was_stopped_before(
     assert contents(output) == contents(plain) and not work.exists()
 
 
+def test_songs_named_by_another_path_are_not_cut_anew(raw, output, stop_before, tmp_path):
+    stop_before("write_dataset")
+    stopped(raw, "--output_dir", output)
+    before = times(output)
+    (tmp_path / "linked").symlink_to(raw)
+    for same in (raw / "jazz" / "..", tmp_path / "linked"):
+        stop_before("write_dataset")
+        stopped(same, "--output_dir", output)
+        assert times(output) == before
+
+
 def removes_once(folder, *arguments, remove=shutil.rmtree, **flags):
     remove(folder, *arguments, **flags)
     raise KeyboardInterrupt
