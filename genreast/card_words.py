@@ -62,7 +62,7 @@ SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it
     "group_by": "never in two splits: {}",
     "seed": "seed: {}",
     "duplicates": "recordings left out as duplicates: {}",
-    "clip_seconds": "clips of {} s",
+    "clip_seconds": "clips of at most {} s",
 }
 SAID = {  # the same key: values that read otherwise than they are recorded
     "genre_by": {"own table": "a table"},

@@ -19,8 +19,8 @@ CARD = """---
 
 # {title}
 
-{songs} songs in {genres} genres, cut into {clips} clips of {seconds:g} s, 16 kHz mono, for audio
-classification. Made by GenreAST's `prepare_dataset.py`.
+{songs} songs in {genres} genres, cut into {clips} clips of at most {seconds:g} s, 16 kHz mono,
+for audio classification. Made by GenreAST's `prepare_dataset.py`.
 
 ```python
 from datasets import load_dataset

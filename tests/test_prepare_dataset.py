@@ -271,6 +271,7 @@ def test_songs_that_name_no_artist_are_told_of_on_the_page(tmp_path, capsys):
     assert preparation(output)["songs_without_group"] == 6
     page = (output / "README.md").read_text()
     assert "here by artist; 6 of 8 songs have none, and each is its own)" in page
+    assert "cut into 8 clips of at most 10 s," in page
 
 
 def test_foreign_audio_folders_load_with_each_file_its_own_song(tmp_path):
