@@ -159,12 +159,14 @@ def describe(
 def _tell_moved(used: list[SongRow], before: dict[str, list[str]]) -> None:
     """Say which songs, by id, have left a split that an earlier dataset had them in."""
     moved = [(row, split) for row in used for split in before[row.song_id] if split != row.split]
+    learned = [(row, split) for row, split in moved if split == "train"]
     if moved:
-        row, split = moved[0]
+        row, split = (learned or moved)[0]
+        risk = "a model trained on the earlier dataset may have heard what is now held out"
         print(
             f"songs that did not stay in their split: {len({row.song_id for row, _ in moved})},"
-            f" such as '{as_unicode(row.path)}' ({split} → {row.split}): a model trained on the"
-            " earlier dataset may have heard what is now held out",
+            f" such as '{as_unicode(row.path)}' ({split} → {row.split})"
+            + (f": {risk}" if learned else ""),
             file=sys.stderr,
         )
 

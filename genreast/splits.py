@@ -263,13 +263,15 @@ def check_enough(
 
 def _keep(songs: list[Member], earlier: Mapping[str, str], splits: set[str]) -> dict[str, str]:
     """The split that each group's songs had before; most of them decide where a new link joins
-    groups that stood in two splits, for a leak is worse than a move."""
+    groups that stood in two splits, for a leak is worse than a move. Of as many train decides: what
+    a model has learned is not held out."""
     votes: dict[str, Counter] = defaultdict(Counter)
     for song in songs:
         if earlier.get(song.song_id) in splits:
             votes[song.group][earlier[song.song_id]] += 1
     return {
-        group: max(sorted(count), key=lambda split: count[split]) for group, count in votes.items()
+        group: max(sorted(count), key=lambda split: (count[split], split == "train"))
+        for group, count in votes.items()
     }
 
 

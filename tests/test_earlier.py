@@ -55,6 +55,8 @@ def test_the_named_dataset_decides_before_the_one_that_is_replaced(
     assert after == before | first
     moved = sum(after[path] != before[path] for path in before)
     assert moved and f"did not stay in their split: {moved}, such as" in told
+    learned = any(before[path] == "train" != after[path] for path in before)
+    assert learned == ("may have heard what is now held out" in told)
     assert f"10 of 10 songs of '{named}' are here again\n" in told
     assert f"20 of 20 songs of '{output}' are here again\n" in told
 
@@ -110,3 +112,16 @@ def test_a_song_is_known_by_its_place_however_its_name_is_spelt(tmp_path, before
     earlier = Earlier.read(tmp_path, is_replaced=False)
     assert earlier.has_path(after)
     assert earlier.split_of(SongRow(after, recording="as mp3")) == "test"
+
+
+def test_what_leaves_a_held_out_split_for_train_was_not_heard(whole, raw, tmp_path, capsys):
+    """A song of test and one of train come into one group."""
+    before, output, groups = splits(whole), tmp_path / "dataset", tmp_path / "groups.csv"
+    shutil.copytree(whole, output)
+    test, train = (min(path for path in before if before[path] == at) for at in ("test", "train"))
+    groups.write_text(f"path,group\n{test},one\n{train},one\n")
+    held_out = ("--val_fraction", 0.1, "--test_fraction", 0)
+    prepare(raw, "--output_dir", output, "--update", "--group_by", groups, *held_out)
+    after, told = splits(output), capsys.readouterr().err
+    assert after[test] == after[train] == "train"
+    assert "may have heard" not in told
