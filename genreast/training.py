@@ -139,6 +139,10 @@ class GenreTrainer(Trainer):
         with refusals(f"--lr_scheduler_type {kind} with --lr_scheduler_kwargs {options}"):
             return super().create_scheduler(num_training_steps, optimizer)
 
+    def _get_learning_rate(self) -> float:
+        """The head's, which `--learning_rate` sets; the Trainer would log the embeddings'."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
     def _update_auto_batch_size(self, batch_size):
         """What a smaller batch was found to fit is the setting from then on, and is recorded."""
         super()._update_auto_batch_size(batch_size)

@@ -148,6 +148,15 @@ def test_a_layer_learns_more_slowly_than_the_one_above_it(short_start):
         assert rate == 0.5**below, name
 
 
+def test_the_rate_that_is_logged_is_the_one_that_was_set(make_trainer):
+    settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    settings |= {"lr_scheduler_type": "linear", "warmup_steps": 0, "logging_steps": 1}
+    trainer = make_trainer(learning_rate=1e-3, layer_decay=0.5, max_steps=2, **settings)
+    trainer.train()
+    rates = [e["learning_rate"] for e in trainer.state.log_history if "learning_rate" in e]
+    assert rates == pytest.approx([1e-3, 5e-4])
+
+
 def test_matrices_alone_are_decayed(short_start):
     model = from_pretrained(str(short_start))
     groups = parameter_groups(model, 1.0, 0.1, layer_decay=0.5)
