@@ -6,6 +6,7 @@ such model, no audio classification, no label names.
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,18 @@ def _faults(name: str) -> Iterator[None]:
 def label_names(model: Any) -> list[str]:
     """The genres in the order of the model's outputs."""
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def holds_weights(folder: Path) -> bool:
+    """Whether a folder's weights, and the config they belong to, are there and not cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        json.loads((folder / CONFIG_FILE).read_text())
+        with safe_open(folder / WEIGHTS_FILE, "pt"):
+            return True  # opening compares the header with the file's length
+    except (OSError, ValueError, SafetensorError):
+        return False
 
 
 def weights_fingerprint(name: str | Path) -> str:

@@ -75,9 +75,11 @@ class ResumeSettings(TrainerCallback):
     def __init__(self, data: dict):
         self.data = data
         self.before: dict[int, dict[str, Any]] = {}
+        self.folder: Path | None = None  # of the run that is gone on with
 
     def go_on_from(self, checkpoint: str | None, args: TrainArguments) -> None:
         """Take over what earlier runs have changed, and add what this one does."""
+        self.folder = Path(checkpoint).parent if checkpoint else None
         saved = saved_settings(checkpoint) if checkpoint else None
         if saved is None:
             return
@@ -86,6 +88,14 @@ class ResumeSettings(TrainerCallback):
         if changes:
             step = json.loads((Path(checkpoint) / LAST_FILE).read_text())["global_step"]
             self.before[step] = {key.removeprefix("--"): saved[key] for key in changes}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Find the best checkpoint where it lies now: the Trainer knows the place of that time."""
+        if self.folder is None:
+            return
+        best = self.folder / f"checkpoint-{state.best_global_step}"
+        if best.is_dir():
+            state.best_model_checkpoint = str(best)
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:

@@ -9,13 +9,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from accelerate.utils import broadcast_object_list, gather_object
-from safetensors import SafetensorError, safe_open
 from transformers import ASTConfig
 
 from genreast.errors import UserError
-from genreast.pretrained import CONFIG_FILE, MODEL_FILES, RECORD_FILE, WEIGHTS_FILE
+from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
 from genreast.recipe import TrainArguments
 from genreast.resuming import LAST_FILE, check_same_model, check_same_settings
+from genreast.training import check_best
 
 METRICS_FILE = "train_metrics.json"  # the last that a run writes
 
@@ -111,11 +111,19 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) ->
 
 
 def tell_of_lost_best(checkpoint: Path, args: TrainArguments) -> None:
-    """Say so where the best checkpoint so far is gone: it can no longer be published."""
+    """Say so where the best checkpoint so far is gone: it can no longer be published.
+
+    Raises UserError where a part of it is: it would be found out when all is trained.
+    """
     state = json.loads((checkpoint / LAST_FILE).read_text())
     best = state.get("best_model_checkpoint")
-    gone = best and not Path(best).is_dir() and not (checkpoint.parent / Path(best).name).is_dir()
-    if gone and args.load_best_model_at_end and args.process_index == 0:
+    if not best or not args.load_best_model_at_end:
+        return
+    places = (checkpoint.parent / Path(best).name, Path(best))
+    found = [place for place in places if place.is_dir()]
+    if found:
+        check_best(found[0])
+    elif args.process_index == 0:
         print(
             f"the best checkpoint so far, '{Path(best).name}' ({args.metric_for_best_model} "
             f"{state['best_metric']:.3f}), is gone: only a better one will be published in its "
@@ -172,9 +180,7 @@ def holds_weights_alone(checkpoint: Path) -> bool:
 def holds_model(checkpoint: Path) -> bool:
     """Whether the weights of a checkpoint, and what is said of them, are whole."""
     try:
-        for name in (CONFIG_FILE, LAST_FILE):
-            json.loads((checkpoint / name).read_text())
-        with safe_open(checkpoint / WEIGHTS_FILE, "pt"):
-            return True  # opening compares the header with the file's length
-    except (OSError, ValueError, SafetensorError):
+        json.loads((checkpoint / LAST_FILE).read_text())
+    except (OSError, ValueError):
         return False
+    return holds_weights(checkpoint)

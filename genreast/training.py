@@ -6,6 +6,7 @@ or after its forward pass, or in a hook that is gone when training ends.
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from genreast.metrics import evaluate_clips
 from genreast.model import load_weights
 from genreast.model_window import window_samples
 from genreast.optimizer import parameter_groups
+from genreast.pretrained import holds_weights
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
 
@@ -273,7 +275,9 @@ class GenreTrainer(Trainer):
         load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self):
-        load_weights(self.model, self.state.best_model_checkpoint)
+        best = self.state.best_model_checkpoint
+        check_best(Path(best))
+        load_weights(self.model, best)
 
     def _determine_best_metric(self, metrics, trial):
         """The Trainer's own, but for ties, and of what can be published alone: what is saved."""
@@ -315,6 +319,15 @@ def standing(metrics: dict[str, float], args: TrainArguments) -> tuple[float, fl
     validation split of few songs, goes to the lower loss."""
     value = metrics[f"eval_{args.metric_for_best_model.removeprefix('eval_')}"]
     return value if args.greater_is_better else -value, -metrics["eval_loss"]
+
+
+def check_best(checkpoint: Path) -> None:
+    """Raise UserError where the checkpoint to be published lacks a part of the model."""
+    if not holds_weights(checkpoint):
+        raise UserError(
+            f"the best checkpoint, '{checkpoint}', is missing or cut short: put it back, or delete "
+            "it to do without, then go on with --resume_from_checkpoint last"
+        )
 
 
 @contextlib.contextmanager

@@ -92,6 +92,40 @@ def test_a_best_checkpoint_that_is_gone_is_told(
     assert "the best checkpoint so far, 'checkpoint-1'" in capfd.readouterr().err
 
 
+@pytest.fixture
+def stopped(finished, tmp_path):
+    """A copy of the run as if it was stopped at its end, elsewhere, and the best checkpoint of it:
+    another than the last."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "train_metrics.json").unlink()
+    best, last = sorted(run.glob("checkpoint-*"), key=step_of)
+    state = json.loads((last / "trainer_state.json").read_text())
+    state |= {"best_model_checkpoint": f"elsewhere/{best.name}", "best_global_step": step_of(best)}
+    (last / "trainer_state.json").write_text(json.dumps(state))
+    return run, best
+
+
+def test_the_best_checkpoint_is_found_where_the_run_lies_now(stopped, genre_dataset, short_start):
+    run, best = stopped
+    run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, "--resume_from_checkpoint", "last")
+    weights, expected = (load_file(place / "model.safetensors") for place in (run, best))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "config.json"])
+def test_a_best_checkpoint_of_which_a_part_is_gone_is_refused_before_training(
+    lost, stopped, genre_dataset, short_start, make_trainer
+):
+    run, best = stopped
+    (best / lost).unlink()
+    words = resume("last", short_start, genre_dataset, run, *FOUR_EPOCHS)
+    assert f"the best checkpoint, '{best}', is missing or cut short" in words
+    trainer = make_trainer()
+    trainer.state.best_model_checkpoint = str(best)
+    with pytest.raises(UserError, match="put it back, or delete it to do without"):
+        trainer._load_best_model()
+
+
 def resume(checkpoint: Path, start: Path, dataset: Path, output: Path, *flags: str) -> str:
     """The message that refuses to go on from a checkpoint."""
     with pytest.raises(UserError) as caught:
