@@ -267,6 +267,18 @@ def test_agreement_beyond_chance_needs_two_genres(genre_dataset, short_start, tm
         run_training(short_start, data, tmp_path / "run", *flags)
 
 
+def test_a_model_is_not_put_among_the_files_of_a_dataset(short_start, tmp_path):
+    """The next to read the dataset would find no sound in it."""
+    songs = tmp_path / "songs"
+    for genre in ("rock", "jazz"):
+        (songs / genre).mkdir(parents=True)
+        for song in "ab":
+            soundfile.write(songs / genre / f"{song}.wav", np.zeros(1600), 16_000)
+    with pytest.raises(UserError, match=r"/songs/model' lies in the dataset '.*/songs', which"):
+        run_training(short_start, songs, songs / "model")
+    assert not (songs / "model").exists()
+
+
 @pytest.mark.parametrize("flags", [[], ["--from_scratch", "tiny"]], ids=["start", "scratch"])
 def test_clips_shorter_than_a_frame_are_trained_on(flags, genre_dataset, short_start, tmp_path):
     data = shutil.copytree(genre_dataset, tmp_path / "data")
