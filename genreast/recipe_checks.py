@@ -51,6 +51,7 @@ LIMITS = {  # the least and the most; None of a setting is its default
     "per_device_train_batch_size": (1, math.inf),
     "per_device_eval_batch_size": (1, math.inf),
     "gradient_accumulation_steps": (1, math.inf),
+    "eval_accumulation_steps": (1, math.inf),
     "warmup_steps": (0, math.inf),
     "weight_decay": (0, math.inf),
     "label_smoothing_factor": (0, 1),
@@ -125,6 +126,10 @@ def _check_values(args: TrainingArguments, faults: Faults) -> None:
         args.num_train_epochs != 0 or args.max_steps > 0,
         "--num_train_epochs is 0, which trains nothing; expected more",
     )
+    faults.unless(
+        args.max_steps != 0,
+        "--max_steps is 0, which trains nothing; expected more, or -1: as many as the epochs take",
+    )
     faults.unless(str(args.output_dir or "").strip(), "--output_dir is empty; name a folder")
     faults.unless_utf8(args, "output_dir", "dataset")
     faults.unless(
@@ -155,6 +160,11 @@ def _check_run(args: TrainingArguments, faults: Faults) -> None:
             f"--{name} is {getattr(args, name)} with --{needed} no; set that to epoch or steps",
         )
     faults.unless(
+        _text(args, "save_strategy") != "best" or _text(args, "eval_strategy") != "no",
+        "--save_strategy is best with --eval_strategy no, which finds none; set that to epoch or "
+        "steps",
+    )
+    faults.unless(
         args.from_scratch is None or args.freeze == "none",
         f"--freeze is {args.freeze} with --from_scratch {args.from_scratch}; a head learns nothing "
         "from a body of random weights: leave one out",
@@ -167,7 +177,8 @@ def _check_run(args: TrainingArguments, faults: Faults) -> None:
         not (args.streaming and args.dataloader_drop_last),
         "--dataloader_drop_last is true; --streaming hears every clip: leave it false",
     )
-    for name in ("dataloader_persistent_workers", "dataloader_prefetch_factor"):
+    for name in ("persistent_workers", "prefetch_factor", "multiprocessing_context"):
+        name = f"dataloader_{name}"
         value = getattr(args, name)
         faults.unless(
             args.dataloader_num_workers or not value,
@@ -205,10 +216,11 @@ def _check_loggers(args: TrainingArguments, faults: Faults) -> None:
             name in ("none", "all", *INTEGRATION_TO_CALLBACK),
             f"--report_to is '{name}'; expected {', '.join(LOGGERS)} or none",
         )
+        there = ("flyte", *get_available_reporting_integrations())  # that one tells itself
+        how = f" with pip install {name}" * (name in LOGGERS)
         faults.unless(
-            name not in LOGGERS or name in get_available_reporting_integrations(),
-            f"--report_to is '{name}', which is not installed; install it with "
-            f"pip install {name}, or report to none",
+            name not in INTEGRATION_TO_CALLBACK or name in there,
+            f"--report_to is '{name}', which is not installed; install it{how}, or report to none",
         )
 
 

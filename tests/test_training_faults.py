@@ -186,6 +186,10 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
         ({"attn_implementation": "flash_attention_2"}, "use sdpa"),
         ({"dataloader_persistent_workers": True}, "it takes --dataloader_num_workers above 0"),
         ({"dataloader_prefetch_factor": 4}, "it takes --dataloader_num_workers above 0"),
+        ({"dataloader_multiprocessing_context": "fork"}, "takes --dataloader_num_workers above"),
+        ({"save_strategy": "best", "eval_strategy": "no"}, "best with --eval_strategy no, which"),
+        ({"eval_accumulation_steps": 0}, "--eval_accumulation_steps is 0; expected 1 or more"),
+        ({"max_steps": 0}, "--max_steps is 0, which trains nothing"),
         ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
         ({"eval_do_concat_batches": False}, "is False; leave it out: songs are judged"),
         ({"average_tokens_across_devices": False}, "losses are divided by the clips of all"),
@@ -316,7 +320,11 @@ def test_a_schedule_that_follows_the_metric_knows_which_way_is_better(schedule, 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("trackio", "which is not installed; install it"), ("prints", "expected tensorboard, trac")],
+    [
+        ("trackio", "which is not installed; install it with pip install trackio, or"),
+        ("mlflow", "which is not installed; install it, or"),
+        ("prints", "expected tensorboard, trac"),
+    ],
 )
 def test_a_logger_that_is_not_there_is_named(name, words, monkeypatch):
     monkeypatch.setattr("genreast.recipe_checks.get_available_reporting_integrations", list)
