@@ -187,10 +187,12 @@ def check_clips(
             f"batch takes {batch}; lower --per_device_train_batch_size, or leave it out"
         )
     dealt = args.accelerator_config
-    if args.world_size > 1 and (dealt.split_batches or not dealt.even_batches):
+    otherwise = dealt.split_batches or dealt.dispatch_batches or not dealt.even_batches
+    if args.world_size > 1 and otherwise:
         raise UserError(
-            "--accelerator_config changes split_batches or even_batches; leave both as they are: "
-            "processes would wait for one another in vain, and every clip is heard once anyway"
+            "--accelerator_config changes split_batches, dispatch_batches or even_batches; leave "
+            "them as they are: processes would wait for one another in vain, and every clip is "
+            "heard once anyway"
         )
     metric = args.metric_for_best_model or ""
     if metric.endswith("cohen_kappa") and len(set(eval_clips.labels)) < 2:

@@ -250,14 +250,17 @@ def test_the_batch_that_was_found_to_fit_is_recorded(
     assert saved["--per_device_train_batch_size"] == max(heard)
 
 
-@pytest.mark.parametrize("setting", ['{"even_batches": false}', '{"split_batches": true}'])
+@pytest.mark.parametrize(
+    "setting",
+    ['{"even_batches": false}', '{"split_batches": true}', '{"dispatch_batches": true}'],
+)
 def test_processes_are_dealt_equally_many_batches(
     setting, genre_dataset, short_start, tmp_path, monkeypatch
 ):
     flags = ["--accelerator_config", setting, "--max_steps", "1"]
     run_training(short_start, genre_dataset, tmp_path / "one", *flags)
     monkeypatch.setattr(TrainArguments, "world_size", property(lambda self: 2))
-    with pytest.raises(UserError, match="leave both as they are"):
+    with pytest.raises(UserError, match="leave them as they are"):
         run_training(short_start, genre_dataset, tmp_path / "two", *flags)
 
 
