@@ -28,9 +28,10 @@ from datasets import (
     get_dataset_config_names,
     load_dataset,
 )
+from datasets.config import HF_DATASETS_CACHE
 from datasets.exceptions import DatasetGenerationError
 
-from genreast.errors import UserError
+from genreast.errors import DISK_FULL, UserError
 from genreast.hub_files import file_of
 from genreast.hub_ids import could_be_on_the_hub, not_asked
 from genreast.hub_refusals import hub_words
@@ -139,12 +140,29 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
             raise UserError(
                 f"'{dataset}' comes in configurations: choose one with --dataset_config: {names}"
             ) from error
+        if refusal := _refusal_of_cache(error, folder):
+            raise UserError(
+                f"'{dataset}' is read through the cache of datasets, '{HF_DATASETS_CACHE}', "
+                f"which cannot be written ({refusal}): make room, or name another folder in the "
+                "environment variable HF_DATASETS_CACHE"
+            ) from error
         if folder.exists():
             cause = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"'{dataset}' is not a dataset ({cause}); {make}") from error
         words = hub_words(error, "dataset")
         remedy = f"; {make}" if "a folder here" in words else ""
         raise UserError(f"dataset '{dataset}' {words}{remedy}") from error
+
+
+def _refusal_of_cache(error: BaseException | None, folder: Path) -> str | None:
+    """What the system says where it is not the dataset's `folder` that an error came of."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            place = Path(error.filename).resolve() if error.filename else folder.resolve()
+            if error.errno in DISK_FULL or not place.is_relative_to(folder.resolve()):
+                return error.strerror
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def label_names(splits: DatasetDict) -> list[str]:

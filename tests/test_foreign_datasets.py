@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+import resource
 import shutil
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -162,6 +164,21 @@ def test_shards_may_lie_in_a_folder_for_each_split(tmp_path):
     splits = load_splits(tmp_path)
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "test": 1}
     assert not is_foreign(str(tmp_path))
+
+
+@pytest.mark.parametrize(("cache", "words"), [("full", "too large"), ("file/in", "Not a dir")])
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_dataset(
+    cache, words, sharded, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / cache)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # bytes a file
+    try:
+        with pytest.raises(UserError, match=f"cannot be written .*{words}.*make room"):
+            load_splits(sharded)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("load", [load_splits, read_shards], ids=["whole", "streamed"])
