@@ -212,9 +212,13 @@ def best_metrics(
 ) -> tuple[dict[str, float], dict[str, int | bool] | None]:
     """Validation metrics of what will be published; averaged weights stay if they are better.
 
-    Of an average it is also told how many checkpoints it is of, and whether it was kept.
+    Their epoch is that of the checkpoint, of an average the last. Of an average it is also told how
+    many checkpoints it is of, and whether it was kept.
     """
-    metrics = trainer.evaluate()
+    metrics, state = trainer.evaluate(), trainer.state
+    if args.load_best_model_at_end and state.best_model_checkpoint:
+        steps = {entry["step"]: entry["epoch"] for entry in state.log_history}
+        metrics["epoch"] = steps[state.best_global_step]
     checkpoints = checkpoints_in(Path(args.output_dir))
     last = [path for path in checkpoints if is_whole(path)][-args.average_checkpoints :]
     if args.average_checkpoints < 2 or len(last) < 2:

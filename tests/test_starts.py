@@ -353,6 +353,7 @@ def test_the_best_is_one_of_the_checkpoints(genre_dataset, short_start, tmp_path
         load_file(folder / "model.safetensors") for folder in (tmp_path / "checkpoint-4", tmp_path)
     )
     assert all(torch.equal(published[name], best[name]) for name in best)
+    assert json.loads((tmp_path / "train_metrics.json").read_text())["best"]["epoch"] == 1
 
 
 def test_training_stops_where_validation_no_longer_gains(genre_dataset, short_start, tmp_path):
