@@ -21,6 +21,7 @@ from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
 from genreast.config import parse
 from genreast.errors import UserError
+from genreast.fine_tune import best_metrics
 from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.model_window import window_frames
 from genreast.optimizer import parameter_groups
@@ -303,6 +304,12 @@ def test_activation_checkpointing_changes_no_weight(flags, genre_dataset, short_
     )
     for name, weights in plain.items():
         torch.testing.assert_close(checkpointed[name], weights, atol=1e-6, rtol=0)
+
+
+def test_what_cannot_be_averaged_is_said(make_trainer, capsys):
+    trainer = make_trainer(average_checkpoints=3)
+    assert best_metrics(trainer, trainer.args)[1] is None
+    assert "0 checkpoint(s) kept: nothing is averaged" in capsys.readouterr().err
 
 
 def test_an_average_that_is_worse_is_not_kept(genre_dataset, short_start, tmp_path, capfd):
