@@ -155,13 +155,13 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
 
 
 def _refusal_of_cache(error: BaseException | None, folder: Path) -> str | None:
-    """What the system says where it is not the dataset's `folder` that an error came of."""
+    """What the system says where an error came of a full disk, or of a file outside `folder`."""
     while error is not None:
         if isinstance(error, OSError) and error.errno:
             place = Path(error.filename).resolve() if error.filename else folder.resolve()
             if error.errno in DISK_FULL or not place.is_relative_to(folder.resolve()):
                 return error.strerror
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None
 
 
