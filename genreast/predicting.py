@@ -32,6 +32,9 @@ def answer(
 ) -> tuple[list[SongPrediction], int]:
     """Print each song's answer as it is there: those that files are made of, and how many songs
     have none.
+
+    Embeddings of a run that is stopped stay too, in a file beside the one asked for, which may be
+    an earlier run's.
     """
     if args.format == "csv":
         print(answers.csv_header(classifier.labels))
@@ -39,11 +42,19 @@ def answer(
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
     # No bar for one song, nor (None) where standard error is no terminal.
     hide = len(songs) == 1 or None
-    for prediction in tqdm(predictions, total=len(songs), unit="song", disable=hide):
-        answers.show(prediction, args.format, args.top_k)
-        failed += bool(prediction.problem)
-        if not prediction.problem and (args.embeddings or args.timeline):
-            answered.append(prediction)
+    try:
+        for prediction in tqdm(predictions, total=len(songs), unit="song", disable=hide):
+            if not prediction.problem and (args.embeddings or args.timeline):
+                answered.append(prediction)
+            answers.show(prediction, args.format, args.top_k)
+            failed += bool(prediction.problem)
+    except BaseException:  # Ctrl-C, or nobody reads the answers any more, as after `| head`
+        if args.embeddings and answered:
+            stopped = Path(args.embeddings)
+            _save_embeddings(
+                str(stopped.with_stem(f"{stopped.stem}-stopped")), answered, classifier
+            )
+        raise
     return answered, failed
 
 
@@ -52,9 +63,7 @@ def write(
 ) -> bool:
     """Write the files that were asked for; whether all could be made of the songs answered."""
     if args.embeddings:
-        hidden = classifier.model.config.hidden_size
-        answers.save_embeddings(args.embeddings, answered, classifier.labels, hidden)
-        print(f"embeddings: {args.embeddings}", file=sys.stderr)
+        _save_embeddings(args.embeddings, answered, classifier)
     if not (args.timeline and answered):
         return True
     from genreast import timeline
@@ -68,3 +77,11 @@ def write(
         return False
     print(f"timeline: {args.timeline}", file=sys.stderr)
     return True
+
+
+def _save_embeddings(
+    path: str, answered: list[SongPrediction], classifier: GenreClassifier
+) -> None:
+    hidden = classifier.model.config.hidden_size
+    answers.save_embeddings(path, answered, classifier.labels, hidden)
+    print(f"embeddings: {path}", file=sys.stderr)

@@ -123,6 +123,24 @@ def test_csv_and_embeddings_hold_all_genres(
     assert saved["embeddings"].shape == (3, 32)
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, BrokenPipeError])
+def test_a_run_that_is_stopped_keeps_its_embeddings_and_an_earlier_run_s(
+    predict_song, tiny_model, song_files, tmp_path, monkeypatch, end
+):
+    def show(prediction, *_):
+        if prediction.song != first:
+            raise end
+
+    first, second = str(song_files["ten"]), str(song_files["short"])
+    monkeypatch.setattr("genreast.answers.show", show)
+    monkeypatch.setattr("genreast.errors._let_go_of_output", lambda: None)
+    (tmp_path / "out.npz").write_text("an earlier run's")
+    result = predict_song(tiny_model, first, second, "--embeddings", tmp_path / "out.npz")
+    assert f"embeddings: {tmp_path}/out-stopped.npz\n" in result.stderr
+    assert np.load(tmp_path / "out-stopped.npz")["songs"].tolist() == [first, second]
+    assert (tmp_path / "out.npz").read_text() == "an earlier run's"
+
+
 def test_without_one_answer_the_arrays_have_their_shapes_still(predict_song, tiny_model, tmp_path):
     result = predict_song(tiny_model, tmp_path / "gone.wav", "--embeddings", tmp_path / "out.npz")
     assert result.returncode == 1
