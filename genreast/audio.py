@@ -47,6 +47,8 @@ def load_audio(source: str | Path | bytes) -> np.ndarray:
 
     Raises AudioError when nothing in it can be decoded.
     """
+    if source == b"":
+        raise AudioError("there is no sound in it")
     samples, promised, failure = np.zeros(0, np.float32), math.inf, None
     try:
         samples, promised = _decode(source)

@@ -201,7 +201,7 @@ def clip_names(split: Dataset) -> list[str]:
 
     Shards often hold a file's last name alone, which others share: those are told apart by row.
     """
-    paths = [row["path"] for row in split.select_columns("audio")["audio"]]
+    paths = [row and row["path"] for row in split.select_columns("audio")["audio"]]
     if paths and all(path and os.path.isabs(path) for path in paths):
         common = os.path.commonpath([os.path.dirname(path) for path in paths])
         paths = [os.path.relpath(path, common) for path in paths]
@@ -210,6 +210,13 @@ def clip_names(split: Dataset) -> list[str]:
         path if path and times[path] == 1 else f"{path or ''} row {row}".strip()
         for row, path in enumerate(paths)
     ]
+
+
+def encoded(audio: dict | None) -> str | bytes:
+    """A row's sound as `load_audio` takes it: its bytes, else its path, or b"" of a row without."""
+    if audio is None:
+        return b""
+    return (audio["path"] or b"") if audio["bytes"] is None else audio["bytes"]
 
 
 def names_songs(splits: DatasetDict) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from genreast.audio import SAMPLING_RATE, AudioError, load_audio, window_starts
+from genreast.audiofolder import encoded
 from genreast.errors import UserError
 from genreast.features import pad_batch
 from genreast.imbalance import EpochSampler
@@ -72,7 +73,7 @@ class ClipDataset(Dataset):
         return max(lengths) / SAMPLING_RATE
 
 
-def decode_clip(source: dict[str, Any], label: int, index: int) -> dict[str, Any]:
+def decode_clip(source: dict[str, Any] | None, label: int, index: int) -> dict[str, Any]:
     """Encoded sound (a dict with `bytes` or `path`) → a clip: `waveform`, `label` and `index`.
 
     Raises UserError when the sound cannot be decoded.
@@ -80,9 +81,7 @@ def decode_clip(source: dict[str, Any], label: int, index: int) -> dict[str, Any
     try:
         # Held as the decoder leaves them, the clips of many batches scatter over the heap, which
         # then grows by a third of a megabyte a clip for as long as a worker lives.
-        if source is None:
-            raise AudioError("there is no sound in it")
-        waveform = load_audio(source["bytes"] or source["path"]).copy()
+        waveform = load_audio(encoded(source)).copy()
     except AudioError as error:
         name = (source or {}).get("path") or f"row {index}"
         raise UserError(f"clip '{name}' of the dataset cannot be read: {error}") from error

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from genreast import bootstrap, calibration
 from genreast.atomic import at_once
-from genreast.audiofolder import clip_names
+from genreast.audiofolder import clip_names, encoded
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.metrics import Pooling, evaluate_clips, pool_songs
@@ -90,7 +90,7 @@ def hear_split(
     label_of = match_labels(split.features["label"].names, classifier.labels)
     table = split.select_columns(["label", "song_id", "group", "start"]).to_dict()
     clips = clip_names(split)
-    sources = (row["bytes"] or row["path"] for row in split.select_columns("audio")["audio"])
+    sources = map(encoded, split.select_columns("audio")["audio"])
     heard = classifier.predict(sources, batch_size=batch_size)
     bar = tqdm(heard, total=len(split), unit="clip", desc=name or None, file=sys.stderr)
     rows, logits, unreadable = [], [], {}

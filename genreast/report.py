@@ -18,6 +18,7 @@ from PIL import Image
 from genreast import comparison, summary
 from genreast.atomic import at_once
 from genreast.audio import FRAME_LENGTH, AudioError, load_audio
+from genreast.audiofolder import encoded
 from genreast.evaluation import Scored
 from genreast.figures import ROOMY
 from genreast.song_table import SONGS_FILE
@@ -178,9 +179,8 @@ def song_pictures(
     def picture(song_id: str) -> np.ndarray | None:
         blocks = []
         for row in rows_of[song_id][:most_clips]:
-            source = split[row]["audio"]
             with contextlib.suppress(AudioError):
-                blocks.append(load_audio(source["bytes"] or source["path"]))
+                blocks.append(load_audio(encoded(split[row]["audio"])))
         blocks = [block for block in blocks if len(block) >= FRAME_LENGTH]
         return log_mel_picture(blocks, columns=480) if blocks else None
 

@@ -10,7 +10,7 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
-from genreast import audiofolder, evaluation, summary
+from genreast import audiofolder, evaluation, report, summary
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.pretrained import weights_fingerprint
@@ -171,11 +171,13 @@ def test_bytes_long_clips_and_unreadable_ones(tiny_model, data, song_files):
             {"bytes": good, "path": None},
             {"bytes": b"no sound", "path": "broken.flac"},
             {"bytes": None, "path": str(song_files["long"])},
+            None,
+            {"bytes": b"", "path": "song0_0.flac"},
         ],
-        "label": [0, 1, 2],
-        "song_id": ["a", "b", "c"],
-        "group": ["a", "b", "c"],
-        "start": [0.0, 0.0, 0.0],
+        "label": [0, 1, 2, 0, 0],
+        "song_id": ["a", "b", "c", "a", "a"],
+        "group": ["a", "b", "c", "a", "a"],
+        "start": [0.0, 0.0, 0.0, 0.0, 0.0],
     }
     features = Features(
         {
@@ -189,7 +191,9 @@ def test_bytes_long_clips_and_unreadable_ones(tiny_model, data, song_files):
     classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
     split = Dataset.from_dict(rows, features=features)
     clips, unreadable = evaluation.hear_split(classifier, split, batch_size=2)
-    assert list(unreadable) == ["broken.flac"]
+    assert list(unreadable) == ["broken.flac", "row 3", "song0_0.flac"]
+    assert unreadable["row 3"] == unreadable["song0_0.flac"] == "there is no sound in it"
+    assert report.song_pictures(split)("a").any()
     assert clips.names == ["row 0", str(song_files["long"])]
     assert clips.probabilities[1] == pytest.approx(classifier(song_files["long"]).probabilities)
     assert [classifier.labels[label] for label in clips.labels] == ["disco", "jazz"]
