@@ -214,17 +214,24 @@ def _songs_a_genre(train: datasets.Dataset | Sequence) -> Counter[str]:
 
 
 def write(folder: Path, metrics: dict[str, Any], clips: Scored, songs: Scored) -> None:
-    """metrics.json, predictions.csv and songs.csv, each in place at once."""
+    """metrics.json, predictions.csv and songs.csv: all of them in place, or none where this is
+    stopped. A part of an evaluation would be taken for a folder of other files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(folder / CLIPS_FILE, "clip", clips)
-    _write_csv(folder / SONGS_FILE, "song_id", songs)
-    with at_once(folder / METRICS_FILE) as part:
-        part.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with (
+        at_once(folder / METRICS_FILE) as metrics_part,
+        at_once(folder / SONGS_FILE) as songs_part,
+        at_once(folder / CLIPS_FILE) as clips_part,
+    ):
+        _write_csv(clips_part, "clip", clips)
+        _write_csv(songs_part, "song_id", songs)
+        text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+        metrics_part.write_text(text, encoding="utf-8")
 
 
 def _write_csv(path: Path, key: str, scored: Scored) -> None:
     names, probabilities, predictions = scored.label_names, scored.probabilities, scored.predictions
-    with at_once(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             [key, *scored.columns, "group", "label", "prediction", "confidence", *names]

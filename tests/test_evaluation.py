@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,21 @@ def test_an_evaluation_replaces_its_like_alone(
     ):
         status, _, told = evaluate_model(*changed)
         assert status == 2 and words in told
+
+
+def test_an_evaluation_that_is_stopped_as_it_is_written_leaves_no_part_of_one(
+    tmp_path, monkeypatch
+):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    scored = evaluation.Scored(["a"], np.zeros((1, 3)), np.zeros(1, int), ["a"], GENRES)
+    (tmp_path / "songs.csv").write_text("an earlier one's")
+    monkeypatch.setattr(Path, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.write(tmp_path, {}, scored, scored)
+    assert [file.name for file in tmp_path.iterdir()] == ["songs.csv"]
+    assert (tmp_path / "songs.csv").read_text() == "an earlier one's"
 
 
 def test_clip_accuracy_is_that_of_the_evaluator_over_the_pipeline(tiny_model, data):
