@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,12 @@ def classifier(tiny_model):
 @pytest.fixture(scope="module")
 def stock(tiny_model):
     return pipeline("audio-classification", model=str(tiny_model), device="cpu")
+
+
+def test_as_a_library_it_loads_without_a_warning(tiny_model):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="At least one mel filter")
+        GenreClassifier.from_pretrained(tiny_model, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["ten", "short"])
