@@ -191,7 +191,7 @@ class GenreClassifier:
         ahead: deque[tuple[Batch, Future[Answer]]] = deque()
         with ThreadPoolExecutor(self.batches_at_once, thread_name_prefix="model") as pool:
             for batch in batches:
-                ahead.append((batch, pool.submit(self._hear, batch)))
+                ahead.append((batch, pool.submit(self._hear_beside, batch)))
                 if len(ahead) > self.batches_at_once:
                     batch, answer = ahead.popleft()
                     yield batch, answer.result()
@@ -200,6 +200,15 @@ class GenreClassifier:
 
     def _hear(self, batch: "Batch") -> "Answer":
         return self.logits(*pad_batch(window for _, window in batch))
+
+    def _hear_beside(self, batch: "Batch") -> "Answer":
+        """`_hear` in a thread beside others that hear."""
+        try:
+            return self._hear(batch)
+        finally:
+            # A thread begins with the count that the last to set one had: this one with the single
+            # thread of another, perhaps, which it then leaves to all that come later.
+            torch.set_num_threads(self.batches_at_once)
 
     @staticmethod
     def _windows(audio: SongAudio, hearing: "_Hearing") -> Iterator[np.ndarray]:

@@ -5,6 +5,8 @@ import shutil
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +324,37 @@ def test_a_small_model_runs_on_one_thread_and_leaves_the_callers_as_they_were(
         classifier(song_files["long"])
         assert set(seen) == {1}
         assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_batches_side_by_side_leave_threads_to_come_as_they_were(
+    classifier, song_files, monkeypatch
+):
+    body, before = classifier.model.audio_spectrogram_transformer, torch.get_num_threads()
+    hear, pad, turns, begun = body.forward, inference.pad_batch, count(), threading.Event()
+    together = threading.Barrier(3)
+
+    def later(windows):
+        if next(turns):
+            begun.wait()
+        return pad(windows)
+
+    def slow(*arguments, **options):
+        first = not begun.is_set()
+        begun.set()
+        together.wait()
+        time.sleep(0.0 if first else 0.1)
+        return hear(*arguments, **options)
+
+    monkeypatch.setattr(inference, "pad_batch", later)
+    monkeypatch.setattr(body, "forward", slow)
+    monkeypatch.setattr(classifier, "batches_at_once", 3)
+    torch.set_num_threads(3)
+    try:
+        list(classifier.predict([song_files["long"]], batch_size=1))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
     finally:
         torch.set_num_threads(before)
 
