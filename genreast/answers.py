@@ -21,7 +21,8 @@ BAR_WIDTH = 30  # characters of a probability of 1
 
 def find_songs(names: Iterable[str]) -> list[str]:
     """Files as they are named, folders as the audio files at any depth in them, sorted, as
-    `prepare_dataset.py` finds them: links are followed, hidden files (`._x.mp3`) left out.
+    `prepare_dataset.py` finds them: links are followed, pipes and hidden files (`._x.mp3`)
+    left out.
 
     Raises UserError for a folder without one. What is not there or may not be read is kept:
     reading it will say so, and the other songs go on.
@@ -31,11 +32,19 @@ def find_songs(names: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):
             songs.append(name)
             continue
-        found = [file.path for file in find_files(name) if file.status != "not_audio"]
+        files = [file.path for file in find_files(name) if file.status != "not_audio"]
+        paths = [str(Path(name) / path) for path in files]
+        found = [path for path in paths if not _is_pipe(path)]
         if not found:
             raise UserError(f"folder '{name}' holds no audio file")
-        songs += [str(Path(name) / path) for path in found]
+        songs += found
     return songs
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether reading it would wait for a writer: a pipe is heard where it is named, as by
+    `<(ffmpeg …)`, not where it lies in a folder."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def show(prediction: SongPrediction, form: str, top_k: int) -> None:

@@ -216,6 +216,7 @@ def test_folders_are_searched_in_order_and_names_kept(song_files, tmp_path):
     (tmp_path / ".trash").mkdir()
     for name in ("b/two.MP3", "one.flac", "notes.txt", "cover.jpg", "._one.flac", ".trash/3.wav"):
         (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.mp3")
     found = find_songs(["absent.wav", str(tmp_path)])
     assert found == ["absent.wav", str(tmp_path / "b/two.MP3"), str(tmp_path / "one.flac")]
     (tmp_path / "b" / "two.MP3").unlink()
