@@ -169,14 +169,16 @@ def interval(values: np.ndarray, estimate: float, groups: int) -> list[float] | 
     tell their own spread as Student's t has it (Hesterberg 2015, "What Teachers Should Know About
     the Bootstrap", the expanded percentile interval). It holds the estimate.
 
-    None where groups are too few, and where all resamples are alike, which is no certainty.
+    None where groups are too few, and where both bounds are one, for resamples that are all or
+    nearly all alike are no certainty.
     """
     values = values[~np.isnan(values)]
-    if groups < FEWEST_GROUPS or not len(values) or np.ptp(values) < SAME:
+    if groups < FEWEST_GROUPS or not len(values):
         return None
     below = np.mean(values < estimate - SAME) + np.mean(np.abs(values - estimate) <= SAME) / 2
     rarest = 0.5 / len(values)
     bias = norm.ppf(np.clip(below, rarest, 1 - rarest))
     reach = np.sqrt(groups / (groups - 1)) * student.ppf((1 + LEVEL) / 2, groups - 1)
     low, high = np.quantile(values, norm.cdf(2 * bias + np.array([-reach, reach])))
-    return [float(min(low, estimate)), float(max(high, estimate))]
+    low, high = float(min(low, estimate)), float(max(high, estimate))
+    return [low, high] if high - low >= SAME else None

@@ -111,6 +111,13 @@ def test_what_is_the_same_in_every_resample_is_no_certainty():
     }
 
 
+def test_bounds_that_are_one_are_no_interval():
+    """A model that says the same of all: only a resample without one of the genres differs."""
+    labels = np.arange(12) % 2
+    found = bootstrap.intervals(np.tile([1.0, 0.0], (12, 1)), labels, range(12), ["a", "b"])
+    assert found["accuracy"] and found["balanced_accuracy"] is None
+
+
 def test_an_interval_holds_its_estimate():
     values = np.random.default_rng(0).normal(size=500)
     low, high = bootstrap.interval(values, 9.0, groups=20)
