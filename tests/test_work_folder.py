@@ -1,5 +1,6 @@
 """What stops, mistakes and other runs leave: nothing of the user's is lost, no work done twice."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -286,6 +287,16 @@ def test_a_song_that_is_cut_anew_has_no_record_before_its_clips(raw, tmp_path, m
     with pytest.raises(SystemExit):
         cut_song(*song)
     assert not list(tmp_path.rglob("*.json")) and not list(tmp_path.rglob("*.flac"))
+
+
+def test_a_song_that_has_changed_since_it_was_cut_has_no_record(raw, tmp_path):
+    (tmp_path / "songs").mkdir()
+    source, settings = tmp_path / "song.flac", CutSettings(1.0)
+    shutil.copy(min(raw.rglob("*.flac")), source)
+    cut_song(source, "song", tmp_path, settings)
+    assert clips.SongRecord.load(tmp_path / "songs", "song", source, settings)
+    os.utime(source, (0, 0))
+    assert clips.SongRecord.load(tmp_path / "songs", "song", source, settings) is None
 
 
 def test_what_is_measured_and_not_asked_for_changes_nothing(raw, output, stop_before, tmp_path):
