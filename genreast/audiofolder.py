@@ -247,6 +247,15 @@ def is_foreign(dataset: str) -> bool:
     return folder.is_dir() and not is_prepared(folder) and not _has_shards(folder)
 
 
+def check_outside(output_dir: Path, dataset: str) -> None:
+    """Raise UserError for an output folder within a dataset that is whatever its folder holds."""
+    if output_dir.resolve().is_relative_to(Path(dataset).resolve()) and is_foreign(dataset):
+        raise UserError(
+            f"--output_dir '{output_dir}' lies in the dataset '{dataset}', which could not be read "
+            "any more with other files in it; choose another"
+        )
+
+
 def _has_shards(folder: Path) -> bool:
     """Whether a folder, or one in it, holds Parquet files beside an audiofolder's own."""
     return any(path.name != METADATA_FILE for path in folder.rglob("*.parquet"))

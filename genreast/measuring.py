@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 
 from genreast import comparison, evaluation, figures, png, report, summary
 from genreast.arguments import EvaluateArguments
-from genreast.audiofolder import dataset_fingerprint, load_splits, names_songs
+from genreast.audiofolder import check_outside, dataset_fingerprint, load_splits, names_songs
 from genreast.errors import UserError, check_writable
 from genreast.evaluation import Scored
 from genreast.held_out import as_trained, training_record
@@ -31,6 +31,7 @@ class Task:
 def load(args: EvaluateArguments) -> Task:
     """The model and the dataset. What would be refused after the long work is refused here."""
     folder = Path(args.output_dir)
+    check_outside(folder, args.dataset)
     evaluation.check_folder(folder, {"split": args.split})
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns, args.dataset_config)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import ASTConfig
 
-from genreast.audiofolder import is_foreign
+from genreast.audiofolder import check_outside
 from genreast.errors import UserError
 from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
 from genreast.recipe import TrainArguments
@@ -25,7 +25,7 @@ METRICS_FILE = "train_metrics.json"  # the last that a run writes
 def output_folder(args: TrainArguments):
     """Hold the output folder for this run alone; refuse one that holds a model."""
     folder = Path(args.output_dir)
-    refuse_within_dataset(folder, args.dataset)
+    check_outside(folder, args.dataset)
     folder.mkdir(parents=True, exist_ok=True)
     refuse_model(folder)
     if args.process_index > 0:
@@ -67,15 +67,6 @@ def check_shared(args: TrainArguments) -> None:
         raise UserError(
             f"--output_dir '{args.output_dir}' must be one folder that all hosts share: "
             f"{seen.count(False)} of {len(seen)} processes do not see what the first one writes"
-        )
-
-
-def refuse_within_dataset(folder: Path, dataset: str) -> None:
-    """Refuse a folder within a dataset that is whatever its folder holds."""
-    if folder.resolve().is_relative_to(Path(dataset).resolve()) and is_foreign(dataset):
-        raise UserError(
-            f"--output_dir '{folder}' lies in the dataset '{dataset}', which could not be read any "
-            "more with a model in it; choose another"
         )
 
 

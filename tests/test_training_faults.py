@@ -274,7 +274,9 @@ def test_agreement_beyond_chance_needs_two_genres(genre_dataset, short_start, tm
         run_training(short_start, data, tmp_path / "run", *flags)
 
 
-def test_a_model_is_not_put_among_the_files_of_a_dataset(short_start, tmp_path):
+def test_nothing_is_put_among_the_files_of_a_dataset(
+    short_start, tiny_model, evaluate_model, tmp_path
+):
     """The next to read the dataset would find no sound in it."""
     songs = tmp_path / "songs"
     for genre in ("rock", "jazz"):
@@ -283,7 +285,10 @@ def test_a_model_is_not_put_among_the_files_of_a_dataset(short_start, tmp_path):
             soundfile.write(songs / genre / f"{song}.wav", np.zeros(1600), 16_000)
     with pytest.raises(UserError, match=r"/songs/model' lies in the dataset '.*/songs', which"):
         run_training(short_start, songs, songs / "model")
-    assert not (songs / "model").exists()
+    words = [tiny_model, "--dataset", songs, "--output_dir", songs / "evaluation"]
+    status, _, told = evaluate_model(*words)
+    assert status == 2 and "/songs/evaluation' lies in the dataset" in told
+    assert {path.name for path in songs.iterdir()} == {"rock", "jazz"}
 
 
 @pytest.mark.parametrize("flags", [[], ["--from_scratch", "tiny"]], ids=["start", "scratch"])
