@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.measure import save
 from genreast.duplicates import near_copies
-from genreast.fingerprint import Fingerprint, SavedFingerprints
+from genreast.saved_prints import Fingerprint, SavedFingerprints
 
 KEYS, FRAMES = 600, 1500  # of a song of a minute and more
 COPIES = 0.01  # of the songs

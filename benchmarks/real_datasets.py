@@ -11,7 +11,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from benchmarks.measure import ROOT
 from genreast.audio import SAMPLING_RATE, load_audio
-from genreast.features import FeatureStats, log_mel
+from genreast.feature_stats import FeatureStats
+from genreast.features import log_mel
 
 FOLDS = (1, 2, 3, 4, 5)
 TEST_FRACTION = 0.25

@@ -9,8 +9,8 @@ from datasets import Features, Value
 from genreast.audio import SAMPLING_RATE
 from genreast.audiofolder import METADATA_FILE, clip_columns
 from genreast.clip_files import link, rows_of, write_shards
-from genreast.clips import SongRecord, clip_name
-from genreast.features import FeatureStats
+from genreast.feature_stats import FeatureStats
+from genreast.song_record import SongRecord, clip_name
 from genreast.song_table import SongRow, read_songs
 from genreast.songs import genre_folders
 from genreast.splits import SPLITS

@@ -6,16 +6,14 @@ its final name at once: where the record stands, the clips are whole.
 
 import hashlib
 import io
-import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 
-from genreast.atomic import at_once
 from genreast.audio import (
     FRAME_LENGTH,
     SAMPLING_RATE,
@@ -34,68 +32,17 @@ from genreast.cuts import (
     release,
     sounding_parts,
 )
-from genreast.features import FeatureStats, log_mel
+from genreast.feature_stats import FeatureStats
+from genreast.features import log_mel
 from genreast.fingerprint import fingerprint
+from genreast.song_record import (
+    FINGERPRINT_FILE,
+    SongRecord,
+    clip_name,
+    file_version,
+    record_path,
+)
 from genreast.tags import read_tags
-
-FINGERPRINT_FILE = "fingerprint.npy"
-
-
-@dataclass
-class SongRecord:
-    """What is known of a song once it is cut. `starts` and `samples` are in 16 kHz samples."""
-
-    song_id: str
-    status: str = "used"
-    reason: str = ""
-    version: list[int] = field(default_factory=list)  # the file's size and time of change
-    samples: int = 0
-    starts: list[int] = field(default_factory=list)
-    clip_samples: int = 0  # in all clips together
-    recording: str = ""  # sha256 of the decoded samples
-    tags: dict[str, list[str]] = field(default_factory=dict)
-    fingerprints: bool = False  # whether they were asked for
-    feature_stats: bool = False
-    stats: dict = field(default_factory=dict)  # FeatureStats over the clips' real frames
-
-    def save(self, folder: Path) -> None:
-        """Write the record under its final name at once."""
-        with at_once(record_path(folder, self.song_id)) as part:
-            part.write_text(json.dumps(asdict(self)))
-
-    @classmethod
-    def load(
-        cls, folder: Path, song_id: str, source: Path, settings: CutSettings
-    ) -> "SongRecord | None":
-        """The record of a song that has been cut, or None, also where its file has changed or
-        less was measured than `settings` ask for.
-        """
-        try:
-            record = cls(**json.loads(record_path(folder, song_id).read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
-        whole = (record.fingerprints or not settings.fingerprints) and (
-            record.feature_stats or not settings.feature_stats
-        )
-        return record if whole and record.version == file_version(source) else None
-
-
-def file_version(source: Path) -> list[int]:
-    """What changes when a file does: its size in bytes and its time of change."""
-    try:
-        status = source.stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def record_path(folder: Path, song_id: str) -> Path:
-    return folder / f"{song_id}.json"
-
-
-def clip_name(song_id: str, start: int) -> str:
-    """`<song_id>_<start>.flac`, the start in milliseconds."""
-    return f"{song_id}_{round(start * 1000 / SAMPLING_RATE):08d}.flac"
 
 
 def cut_song(source: Path, song_id: str, folder: Path, settings: CutSettings) -> SongRecord:

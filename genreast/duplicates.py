@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genreast.fingerprint import Fingerprint
+from genreast.saved_prints import Fingerprint
 
 NEIGHBOURS = 4  # entries of one key that each entry is paired with; copies chain through them
 MOST_OFFSET = 64  # frames (2.6 s) between the starts of two copies

@@ -25,7 +25,7 @@ from genreast.audiofolder import (
 )
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
-from genreast.features import STATS_FILE
+from genreast.feature_stats import STATS_FILE
 from genreast.licenses import check_license
 from genreast.pages import literal, without_seal, write_page
 from genreast.song_table import SONGS_FILE

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,14 +19,14 @@ from genreast.assembly import (
     write_parquet,
 )
 from genreast.audio import SAMPLING_RATE
-from genreast.clips import FINGERPRINT_FILE, SongRecord, cut_song
 from genreast.dataset_card import write_card, write_facts
 from genreast.duplicates import near_copies
 from genreast.earlier import Earlier
 from genreast.errors import DISK_FULL, UserError
-from genreast.fingerprint import SavedFingerprints
 from genreast.genres import Library
 from genreast.groups import group_keys, joined_groups, why_without_group
+from genreast.saved_prints import SavedFingerprints
+from genreast.song_record import FINGERPRINT_FILE, SongRecord
 from genreast.song_table import (
     SONGS_FILE,
     SongRow,
@@ -38,10 +39,11 @@ from genreast.songs import as_unicode
 from genreast.splits import SPLITS, Member, check_enough, split_songs
 from genreast.tables import check_known, is_table, read_table
 from genreast.work_folder import WorkFolder, cut_settings
-from genreast.workers import Failed, Task, run_dask, run_local, usable_cores
+from genreast.workers import Failed, Task, by_name, run_dask, run_local, usable_cores
 
 PATIENCE = 25.0  # seconds that the smallest file may take
 BYTES_A_SECOND = 1_000_000  # a larger file has a second more for each million bytes
+CUT_SONG = partial(by_name, "genreast.clips:cut_song")  # workers load torch, this does not
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
             tasks.append(Task(arguments, PATIENCE + size / BYTES_A_SECOND))
     tasks.sort(key=lambda task: -task.seconds)  # the longest first: no worker is left with one
     if args.dask:
-        results = run_dask(cut_song, tasks, args.dask)
+        results = run_dask(CUT_SONG, tasks, args.dask)
     else:
         workers = min(args.num_workers or usable_cores(), max(len(tasks), 1))
-        results = run_local(cut_song, tasks, workers)
+        results = run_local(CUT_SONG, tasks, workers)
     bar = tqdm(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
     try:
         with bar:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from genreast.audiofolder import METADATA_FILE, PREPARATION_FILE, preparation
 from genreast.errors import UserError
-from genreast.features import STATS_FILE
+from genreast.feature_stats import STATS_FILE
 from genreast.pages import PAGE_FILE, is_sealed
 from genreast.song_table import SONGS_FILE
 from genreast.songs import is_junk

@@ -10,7 +10,7 @@ from genreast import model as models
 from genreast.audio import CLIP_SECONDS
 from genreast.audiofolder import is_foreign
 from genreast.errors import UserError
-from genreast.features import STATS_FILE
+from genreast.feature_stats import STATS_FILE
 from genreast.held_out import seed_as_trained, training_record
 from genreast.hub_files import file_of
 from genreast.model_window import set_window, window_frames

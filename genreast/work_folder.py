@@ -19,11 +19,11 @@ import filelock
 from genreast import __version__
 from genreast.arguments import PrepareArguments
 from genreast.atomic import at_once
-from genreast.clips import file_version
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
 from genreast.genres import Library
 from genreast.seals import check_replaceable
+from genreast.song_record import file_version
 from genreast.song_table import SONGS_FILE
 from genreast.songs import is_junk
 from genreast.tables import is_table

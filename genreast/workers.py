@@ -7,6 +7,7 @@ its worker is replaced, and the caller is told which task failed.
 import contextlib
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -36,6 +37,11 @@ class Task:
 
 class Failed(str):
     """Why a task gave no result: its worker crashed, or it took too long."""
+
+
+def by_name(function: str, *arguments: Any) -> Any:
+    """Call a function that is named `module:function`: who hands it out need not import it."""
+    return pkgutil.resolve_name(function)(*arguments)
 
 
 def usable_cores() -> int:

@@ -18,7 +18,8 @@ from genreast.duplicates import (
     connected,
     near_copies,
 )
-from genreast.fingerprint import SECONDS, Fingerprint, SavedFingerprints, fingerprint
+from genreast.fingerprint import SECONDS, fingerprint
+from genreast.saved_prints import Fingerprint, SavedFingerprints
 
 RATE = 44_100
 COPIES = {

@@ -6,7 +6,8 @@ import torch
 from transformers import ASTFeatureExtractor
 
 from genreast.audio import load_audio
-from genreast.features import FeatureStats, LogMel, log_mel, num_frames, pad_batch
+from genreast.feature_stats import FeatureStats
+from genreast.features import LogMel, log_mel, num_frames, pad_batch
 
 
 @pytest.fixture(scope="module")

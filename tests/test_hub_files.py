@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants
 
 from genreast.audiofolder import dataset_fingerprint, load_splits
 from genreast.errors import UserError
-from genreast.features import STATS_FILE
+from genreast.feature_stats import STATS_FILE
 from genreast.held_out import as_trained, training_record, with_validation
 from genreast.inference import GenreClassifier
 from genreast.model import AUDIOSET_MEAN, AUDIOSET_STD, from_pretrained, statistics_of
