@@ -108,12 +108,12 @@ def test_candidates_stay_few_in_a_large_library(monkeypatch):
     assert list(candidates(prints)) == found
 
 
-@pytest.mark.parametrize("entries", [1, 2, 3, 5, 97, 1000, 1197, 1198, 1199])
+@pytest.mark.parametrize("entries", [1, 2, 3, 5, 97, 300, 357, 358, 359])
 def test_candidates_do_not_depend_on_the_parts_they_are_looked_for_in(monkeypatch, entries):
-    """Few keys, so that most entries have neighbours; 1,200 entries of 30 songs."""
+    """Few keys, so that most entries have neighbours; 360 entries of 18 songs."""
     random = np.random.default_rng(3)
-    frames = np.sort(random.integers(0, 300, (30, 40)), axis=1).astype(np.uint16)
-    keys = random.integers(0, 12, (30, 40)).astype(np.uint32)
+    frames = np.sort(random.integers(0, 300, (18, 20)), axis=1).astype(np.uint16)
+    keys = random.integers(0, 12, (18, 20)).astype(np.uint32)
     nothing = np.zeros(0, np.uint32), np.zeros(0, bool)
     prints = [Fingerprint(*nothing, *one) for one in zip(keys, frames, strict=True)]
     monkeypatch.setattr("genreast.duplicates.LEAST_VOTES", 2)

@@ -80,18 +80,19 @@ def test_the_loss_is_told_what_sampling_draws(make_trainer, exponent, count_by, 
 
 @pytest.fixture(scope="module")
 def macro_f1(imbalanced, pretrained, tmp_path_factory) -> dict[str, float]:
-    """Validation song macro-F1 after the same few epochs with each remedy."""
+    """Validation song macro-F1 after the same few epochs of a linear probe with each remedy."""
     scores = {}
     for name, flags in REMEDIES.items():
         output = tmp_path_factory.mktemp("models") / name
-        epochs = ["--num_train_epochs", "10", "--learning_rate", "3e-4"]
-        run_training(pretrained, imbalanced, output, *PLAIN, *epochs, *flags)
+        epochs = ["--num_train_epochs", "20", "--learning_rate", "3e-4"]
+        probe = ["--freeze", "body", "--time_roll", "false"]  # each clip is heard once
+        run_training(pretrained, imbalanced, output, *PLAIN, *epochs, *probe, *flags)
         best = json.loads((output / "train_metrics.json").read_text())["best"]
         scores[name] = best["eval_song_macro_f1"]
     return scores
 
 
-def test_without_a_remedy_the_rare_genre_is_never_named(macro_f1):
+def test_without_a_remedy_the_rare_genre_is_seldom_named(macro_f1):
     assert macro_f1["nothing"] < 0.5  # F1 of one genre alone: at most 2/3 halved
 
 
