@@ -111,7 +111,7 @@ def intervals(
         notes = [f"no interval of mean average precision: {few}"]
     classes = {name: interval(f1, own, number) for name, f1, own in pairs}
     if alike := sum(classes[label_names[label]] is None for label in set(labels.tolist())):
-        notes.append(f"no interval of F1 where all resamples agree: {alike} of the genres")
+        notes.append(f"no interval of F1 where nearly all resamples agree: {alike} of the genres")
     return {
         **score_intervals(drawn, estimates, labels, groups),
         "per_class": {name: {"f1": f1} for name, f1 in classes.items()},
