@@ -105,7 +105,10 @@ class ResumeSettings(TrainerCallback):
                 "held out by seed": self.data["held_out_by_seed"],
                 "before": self.before,
             }
-            (checkpoint / RESUME_FILE).write_text(json.dumps(content))
+            # Beside one of a later step that was passed over, the Trainer removes the one it has
+            # just saved, on a disk whose times it does not trust.
+            if checkpoint.is_dir():
+                (checkpoint / RESUME_FILE).write_text(json.dumps(content))
 
 
 def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:

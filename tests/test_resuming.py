@@ -350,6 +350,21 @@ def test_checkpoints_that_were_finished_once_are_not_written_over(
     assert sorted(run.rglob("*")) == before
 
 
+def test_a_later_checkpoint_that_is_passed_over_does_not_end_the_run(
+    finished, genre_dataset, short_start, tmp_path, monkeypatch
+):
+    """On a disk that tells no times the Trainer takes it for the newest."""
+    run = unfinished(finished, tmp_path / "run")
+    last = max(run.glob("checkpoint-*"), key=step_of)
+    shutil.rmtree(last)
+    (run / "checkpoint-99").mkdir()
+    monkeypatch.setattr("transformers.trainer_utils.os.path.getmtime", lambda path: 0.0)
+    run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, *LAST)
+    weights, expected = (load_file(place / "model.safetensors") for place in (run, finished))
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
+
+
 def test_a_run_killed_in_its_first_checkpoint_starts_at_its_beginning(
     finished, genre_dataset, short_start, tmp_path, capsys
 ):
