@@ -93,7 +93,11 @@ class ResumeSettings(TrainerCallback):
         """Find the best checkpoint where it lies now: the Trainer knows the place of that time."""
         if self.folder is None:
             return
-        best = self.folder / f"checkpoint-{state.best_global_step}"
+        output = Path(
+            args.output_dir
+        )  # as the Trainer spells it, which spares the best by its name
+        folder = output if output.resolve() == self.folder.resolve() else self.folder
+        best = folder / f"checkpoint-{state.best_global_step}"
         if best.is_dir():
             state.best_model_checkpoint = str(best)
 

@@ -14,9 +14,11 @@ import yaml
 from conftest import run_training
 from datasets import Dataset
 from safetensors.torch import load_file
+from transformers import TrainerState
 
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
+from genreast.resuming import ResumeSettings
 from genreast.run_folder import step_of
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
@@ -110,6 +112,16 @@ def test_the_best_checkpoint_is_found_where_the_run_lies_now(stopped, genre_data
     run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, "--resume_from_checkpoint", "last")
     weights, expected = (load_file(place / "model.safetensors") for place in (run, best))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_the_best_checkpoint_has_the_name_by_which_the_trainer_spares_it(stopped, monkeypatch):
+    run, best = stopped
+    monkeypatch.chdir(run.parent)
+    settings, args = ResumeSettings({}), TrainArguments(output_dir=run.name)
+    settings.folder = run.resolve()
+    state = TrainerState(best_global_step=step_of(best))
+    settings.on_train_begin(args, state, None)
+    assert state.best_model_checkpoint == f"{run.name}/{best.name}"
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json"])
