@@ -93,9 +93,8 @@ class ResumeSettings(TrainerCallback):
         """Find the best checkpoint where it lies now: the Trainer knows the place of that time."""
         if self.folder is None:
             return
-        output = Path(
-            args.output_dir
-        )  # as the Trainer spells it, which spares the best by its name
+        # Spelled as the Trainer does, which spares the best checkpoint by its name.
+        output = Path(args.output_dir)
         folder = output if output.resolve() == self.folder.resolve() else self.folder
         best = folder / f"checkpoint-{state.best_global_step}"
         if best.is_dir():
