@@ -223,7 +223,7 @@ def best_metrics(
     last = [path for path in checkpoints if is_whole(path)][-args.average_checkpoints :]
     if args.average_checkpoints < 2 or len(last) < 2:
         if args.average_checkpoints and trainer.is_world_process_zero():
-            print(f"{len(last)} checkpoint(s) kept: nothing is averaged", file=sys.stderr)
+            print("fewer than two checkpoints are kept: nothing is averaged", file=sys.stderr)
         return metrics, None
     before = {name: weights.clone() for name, weights in trainer.model.state_dict().items()}
     models.average_weights(trainer.model, last)

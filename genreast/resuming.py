@@ -93,10 +93,7 @@ class ResumeSettings(TrainerCallback):
         """Find the best checkpoint where it lies now: the Trainer knows the place of that time."""
         if self.folder is None:
             return
-        # Spelled as the Trainer does, which spares the best checkpoint by its name.
-        output = Path(args.output_dir)
-        folder = output if output.resolve() == self.folder.resolve() else self.folder
-        best = folder / f"checkpoint-{state.best_global_step}"
+        best = self.folder / f"checkpoint-{state.best_global_step}"
         if best.is_dir():
             state.best_model_checkpoint = str(best)
 
@@ -108,10 +105,7 @@ class ResumeSettings(TrainerCallback):
                 "held out by seed": self.data["held_out_by_seed"],
                 "before": self.before,
             }
-            # Beside one of a later step that was passed over, the Trainer removes the one it has
-            # just saved, on a disk whose times it does not trust.
-            if checkpoint.is_dir():
-                (checkpoint / RESUME_FILE).write_text(json.dumps(content))
+            (checkpoint / RESUME_FILE).write_text(json.dumps(content))
 
 
 def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ or after its forward pass, or in a hook that is gone when training ends.
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
 from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer
-from transformers.trainer_utils import EvalPrediction, SaveStrategy
+from transformers.trainer_utils import EvalPrediction, SaveStrategy, sort_checkpoints
 
 from genreast import attention, last_layer
 from genreast.augment import Augmentation, patchout, random_crop
@@ -192,7 +193,27 @@ class GenreTrainer(Trainer):
             raise self._diverged(
                 f"the weights became {norm.item()} at step {self.state.global_step}"
             )
-        super()._save_checkpoint(model, trial)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        if limit and self.args.should_save:
+            self._remove_old_checkpoints(limit)
+
+    def _remove_old_checkpoints(self, limit: int) -> None:
+        """Keep `limit` checkpoints, the one just saved and the best among them in any case.
+
+        The Trainer keeps the newest: where a disk's times cannot be trusted, that of the highest
+        step, which a killed run may have left cut short. The best it knows by its whole path.
+        """
+        kept = {f"checkpoint-{self.state.global_step}"}
+        if self.state.best_model_checkpoint:
+            kept.add(Path(self.state.best_model_checkpoint).name)
+        found = sort_checkpoints(self.args.output_dir, use_mtime=True)
+        old = [folder for folder in found if Path(folder).name not in kept]
+        for folder in old[: max(0, len(found) - limit)]:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @torch.no_grad()
     def training_features(

@@ -14,12 +14,10 @@ import yaml
 from conftest import run_training
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import TrainerState
 
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
-from genreast.resuming import ResumeSettings
-from genreast.run_folder import step_of
+from genreast.run_folder import is_whole, step_of
 
 FOUR_EPOCHS = ["--num_train_epochs", "4"]
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
@@ -112,16 +110,6 @@ def test_the_best_checkpoint_is_found_where_the_run_lies_now(stopped, genre_data
     run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, "--resume_from_checkpoint", "last")
     weights, expected = (load_file(place / "model.safetensors") for place in (run, best))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-
-
-def test_the_best_checkpoint_has_the_name_by_which_the_trainer_spares_it(stopped, monkeypatch):
-    run, best = stopped
-    monkeypatch.chdir(run.parent)
-    settings, args = ResumeSettings({}), TrainArguments(output_dir=run.name)
-    settings.folder = run.resolve()
-    state = TrainerState(best_global_step=step_of(best))
-    settings.on_train_begin(args, state, None)
-    assert state.best_model_checkpoint == f"{run.name}/{best.name}"
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json"])
@@ -362,19 +350,23 @@ def test_checkpoints_that_were_finished_once_are_not_written_over(
     assert sorted(run.rglob("*")) == before
 
 
-def test_a_later_checkpoint_that_is_passed_over_does_not_end_the_run(
-    finished, genre_dataset, short_start, tmp_path, monkeypatch
+def test_neither_what_was_just_saved_nor_the_best_makes_room_for_a_later_one_cut_short(
+    stopped, genre_dataset, short_start, monkeypatch
 ):
-    """On a disk that tells no times the Trainer takes it for the newest."""
-    run = unfinished(finished, tmp_path / "run")
+    """On a disk that tells no times the one of the highest step counts as the newest."""
+    run, best = stopped
     last = max(run.glob("checkpoint-*"), key=step_of)
-    shutil.rmtree(last)
-    (run / "checkpoint-99").mkdir()
+    for step in (97, 98, 99):
+        (run / f"checkpoint-{step}").mkdir()
     monkeypatch.setattr("transformers.trainer_utils.os.path.getmtime", lambda path: 0.0)
-    run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, *LAST)
-    weights, expected = (load_file(place / "model.safetensors") for place in (run, finished))
-    for name in expected:
-        torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
+    monkeypatch.chdir(run.parent)
+    more = ["--num_train_epochs", "5", "--learning_rate", "0"]  # the best stays the best
+    more += ["--resume_from_checkpoint", str(last.resolve())]
+    run_training(short_start, genre_dataset, Path(run.name), *more)
+    saved = step_of(last) + step_of(last) // 4
+    kept = {f"checkpoint-{step}" for step in (saved, step_of(best))}
+    assert kept <= {path.name for path in run.iterdir()}
+    assert is_whole(run / f"checkpoint-{saved}")
 
 
 def test_a_run_killed_in_its_first_checkpoint_starts_at_its_beginning(
