@@ -27,7 +27,8 @@ from datasets import (
 )
 from huggingface_hub import constants
 
-from genreast.audiofolder import check_columns, conform, dataset_faults, is_prepared
+from genreast.audiofolder import check_columns, conform, is_prepared
+from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
 
 READERS = 16  # shards opened at once: on the Hub each of them is a wait

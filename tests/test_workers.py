@@ -145,6 +145,11 @@ def test_finished_songs_are_not_cut_again(raw, tmp_path, monkeypatch):
     assert [path.stat().st_mtime_ns for path in records] == times
 
 
+def test_the_process_that_hands_songs_out_loads_no_torch():
+    program = "import sys, genreast.preparation; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
 def test_two_runs_never_work_on_one_output(raw, tmp_path):
     first = WorkFolder(PrepareArguments(str(raw), str(tmp_path / "dataset")))
     with first, pytest.raises(UserError, match="another run is at work"):
