@@ -24,7 +24,6 @@ from genreast.audiofolder import (
     load_splits,
 )
 from genreast.errors import UserError
-from genreast.fine_tune import check_splits
 from genreast.held_out import as_trained, training_record, with_validation
 from genreast.recipe import TrainArguments
 from genreast.shards import read_shards
@@ -214,55 +213,6 @@ def test_an_edited_table_is_checked_too(genre_dataset, tmp_path):
     pq.write_table(table.set_column(column, table.schema.field(column), [labels]), path)
     with pytest.raises(UserError, match=r"2 of \d+ rows of the validation split have no label"):
         load_splits(folder)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_only_song_of_a_genre_stays_in_train(seed):
-    songs = [f"song {number}" for number in range(31)]
-    labels = [number % 3 for number in range(30)] + [3]
-    rows = Dataset.from_dict({"label": labels, "song_id": songs, "group": songs})
-    splits = with_validation(DatasetDict(train=rows), seed)
-    assert set(splits["train"]["label"]) == {0, 1, 2, 3}
-    assert not set(splits["train"]["group"]) & set(splits["validation"]["group"])
-    assert len(splits["validation"]) > 0
-
-
-def by_songs(genres: dict[str, list[int]]) -> DatasetDict:
-    """A train split of genres, each with the numbers of clips of its songs."""
-    rows = [
-        (label, f"{genre} {song}")
-        for label, (genre, songs) in enumerate(genres.items())
-        for song, clips in enumerate(songs)
-        for _ in range(clips)
-    ]
-    labels, songs = map(list, zip(*rows, strict=True))
-    return DatasetDict(train=Dataset.from_dict({"label": labels, "song_id": songs, "group": songs}))
-
-
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize(
-    "genres",
-    [
-        {"a": [20], "b": [2] * 5, "c": [2] * 5},
-        {"a": [1] * 2, "b": [1] * 2},
-        {"a": [3], "b": [1, 9]},
-        {"a": [1] * 4, "b": [5] * 3},
-    ],
-    ids=["one large song", "four songs", "three songs", "seven songs"],
-)
-def test_a_few_songs_are_enough_to_hold_one_out(genres, seed):
-    splits = with_validation(by_songs(genres), seed)
-    assert 0 < len(set(splits["validation"]["song_id"])) <= len(genres)
-    assert set(splits["train"]["label"]) == set(range(len(genres)))
-    assert not set(splits["train"]["song_id"]) & set(splits["validation"]["song_id"])
-    assert len(splits["train"]) + len(splits["validation"]) == sum(map(sum, genres.values()))
-
-
-def test_where_no_song_can_be_held_out_it_is_said_what_would_help():
-    splits = by_songs({"a": [20], "b": [5]})
-    assert set(with_validation(splits, 0)) == {"train"}
-    with pytest.raises(UserError, match=r"but train \(25\); it takes a genre of two songs or more"):
-        check_splits(with_validation(splits, 0), "data")
 
 
 def test_validation_is_held_out_by_song_and_genre(shards):
