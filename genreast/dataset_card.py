@@ -36,9 +36,10 @@ song).
 {summary}
 ```
 
-Splits are by group and stratified by genre (seed {seed}). `songs.csv` lists every file that was
-found, with its split or the reason it was left out. `feature_stats.json` holds the mean and
-standard deviation of the train split's log-mel features, where they were measured.
+Splits are by group and stratified by genre (seed {seed}); songs that an earlier state of the
+dataset held stay in their split, whatever the seed. `songs.csv` lists every file that was found,
+with its split or the reason it was left out. `feature_stats.json` holds the mean and standard
+deviation of the train split's log-mel features, where they were measured.
 
 """
 
