@@ -97,6 +97,7 @@ def write(
 ) -> None:
     """Write the evaluation folder: metrics and predictions, figures, the report."""
     folder = Path(args.output_dir)
+    report.clear(folder)
     evaluation.write(folder, metrics, clips, songs)
     labels, unit = task.classifier.labels, metrics["unit"]
     shares = evaluation.training_shares(task.record, task.splits, labels, unit)

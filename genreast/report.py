@@ -100,11 +100,7 @@ def write(
 ) -> None:
     """Write report.html. `names` are the songs' names by id; `picture(song_id)` is a song's
     log-mel picture (mel, columns), or None where its sound is not at hand.
-
-    A figure that an earlier evaluation drew and this one did not is removed from the folder.
     """
-    for name in CAPTIONS.keys() - figures.keys():
-        (folder / f"{name}.png").unlink(missing_ok=True)
     spans = metrics["confidence_intervals"]["song"]
     unit, (columns, rows) = summary.unit_of(metrics), summary.scores(metrics)
     drawn = f"{'; '.join(summary.about_intervals(spans))}."
@@ -146,6 +142,12 @@ def write(
     )
     with at_once(folder / REPORT_FILE) as part:
         part.write_text(html, encoding="utf-8")
+
+
+def clear(folder: Path) -> None:
+    """Remove the report and the figures of an earlier evaluation: other scores are to come."""
+    for name in (REPORT_FILE, *(f"{name}.png" for name in CAPTIONS)):
+        (folder / name).unlink(missing_ok=True)
 
 
 def confident_mistakes(songs: Scored, most: int = MOST_MISTAKES) -> list[int]:

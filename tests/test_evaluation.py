@@ -11,7 +11,7 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
-from genreast import audiofolder, evaluation, report, summary
+from genreast import audiofolder, evaluation, figures, report, summary
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.pretrained import weights_fingerprint
@@ -104,6 +104,10 @@ def test_the_precision_is_recorded_and_told_of_where_it_is_slow(
         assert ("only imitates bfloat16" in told) == (precision == "bfloat16")
 
 
+def stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_an_evaluation_replaces_its_like_alone(
     evaluate_model, tiny_model, data, tmp_path, monkeypatch
 ):
@@ -132,14 +136,16 @@ def test_an_evaluation_replaces_its_like_alone(
     ):
         status, _, told = evaluate_model(*changed)
         assert status == 2 and words in told
+    monkeypatch.setattr(figures, "draw_all", stopped)
+    (out / "f1_against_share.png").write_bytes(b"of the dataset as it was")
+    assert evaluate_model(*arguments, out)[0] == 130
+    left = {path.name for path in out.iterdir()}
+    assert left == {"metrics.json", "predictions.csv", "songs.csv"}, "no picture of other scores"
 
 
 def test_an_evaluation_that_is_stopped_as_it_is_written_leaves_no_part_of_one(
     tmp_path, monkeypatch
 ):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
     scored = evaluation.Scored(["a"], np.zeros((1, 3)), np.zeros(1, int), ["a"], GENRES)
     (tmp_path / "songs.csv").write_text("an earlier one's")
     monkeypatch.setattr(Path, "write_text", stopped)
