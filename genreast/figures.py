@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 from scipy.special import softmax
 from scipy.stats import permutation_test, rankdata
+from sklearn import metrics as sklearn_metrics
 
 from genreast import png, summary
 from genreast.bootstrap import LEVEL
@@ -28,30 +29,29 @@ def confusion_matrix(
 ) -> Figure:
     """Rows are the true genres, columns the predicted; colour is the share of the row, numbers
     are counts. `labels` and `predictions` are class ids (n,)."""
-    classes = len(label_names)
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, predictions), 1)
-    return _matrix(counts, [[str(count) for count in row] for row in counts], label_names, unit)
+    counts = _counts(labels, predictions, label_names)
+    return _matrix(counts, counts, label_names, unit)
 
 
 def confusion_matrix_normalised(
     labels: np.ndarray, predictions: np.ndarray, label_names: Sequence[str], unit: str = "songs"
 ) -> Figure:
     """As `confusion_matrix`, with each row's shares in percent for numbers."""
-    classes = len(label_names)
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, predictions), 1)
+    counts = _counts(labels, predictions, label_names)
     percent = np.rint(100 * _row_shares(counts)).astype(int)
-    return _matrix(counts, [[str(share) for share in row] for row in percent], label_names, unit)
+    return _matrix(counts, percent, label_names, unit)
+
+
+def _counts(labels: np.ndarray, predictions: np.ndarray, label_names: Sequence[str]) -> np.ndarray:
+    classes = np.arange(len(label_names))
+    return sklearn_metrics.confusion_matrix(labels, predictions, labels=classes)
 
 
 def _row_shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _matrix(
-    counts: np.ndarray, texts: list[list[str]], label_names: Sequence[str], unit: str
-) -> Figure:
+def _matrix(counts: np.ndarray, shown: np.ndarray, label_names: Sequence[str], unit: str) -> Figure:
     classes = len(label_names)
     cell = 0.5 if classes <= ROOMY else 0.28  # inches
     font = 9 if classes <= ROOMY else 6.5
@@ -67,7 +67,7 @@ def _matrix(
         axes.text(
             column,
             row,
-            texts[row][column],
+            str(shown[row, column]),
             ha="center",
             va="center",
             fontsize=font,
