@@ -32,19 +32,11 @@ def find_songs(names: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):
             songs.append(name)
             continue
-        files = [file.path for file in find_files(name) if file.status != "not_audio"]
-        paths = [str(Path(name) / path) for path in files]
-        found = [path for path in paths if not _is_pipe(path)]
+        found = [file.path for file in find_files(name) if file.status != "not_audio"]
         if not found:
             raise UserError(f"folder '{name}' holds no audio file")
-        songs += found
+        songs += [str(Path(name) / path) for path in found]
     return songs
-
-
-def _is_pipe(path: str) -> bool:
-    """Whether reading it would wait for a writer: a pipe is heard where it is named, as by
-    `<(ffmpeg …)`, not where it lies in a folder."""
-    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def show(prediction: SongPrediction, form: str, top_k: int) -> None:

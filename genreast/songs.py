@@ -21,6 +21,7 @@ AUDIO_SUFFIXES = (
 SPLIT_WORDS = "train training validation valid dev val test testing eval evaluation"
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS.split())})(?![a-z])")
 LONGEST_FOLDER = 100  # characters of a genre's folder
+NO_ENTRY, NO_FILE = "a folder that may not be read", "a pipe or a device, no file"
 JUNK = (".DS_Store", "._*", "Thumbs.db", "desktop.ini")  # what looking into a folder leaves there
 
 
@@ -68,7 +69,7 @@ def find_files(raw_dir: str | Path) -> list[SongFile]:
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise UserError(f"RAW_DIR '{raw_dir}' {what}; expected a folder of songs")
-    files = [_file(path, is_file) for path, is_file in _walk(root, "", frozenset())]
+    files = [_file(path, fault) for path, fault in _walk(root, "", frozenset())]
     return sorted(files, key=lambda file: file.path)
 
 
@@ -90,9 +91,9 @@ def as_unicode(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool | None]]:
-    """(path, whether it is a file) of all that lies in a folder, named from the root on; None of a
-    folder that may not be read.
+def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, str]]:
+    """(path, why it cannot be read) of all that lies in a folder, named from the root on; empty for
+    a file.
     """
     try:
         status = os.stat(root / folder)
@@ -100,7 +101,7 @@ def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool
     except OSError:
         if not folder:
             raise
-        yield folder, None
+        yield folder, NO_ENTRY
         return
     here = above | {(status.st_dev, status.st_ino)}
     for entry in entries:
@@ -108,29 +109,28 @@ def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, bool
         try:
             is_dir, target = entry.is_dir(), entry.stat()
         except OSError:
-            yield path, False
+            yield path, "a link to nothing, or in a folder that may not be read"
             continue
         if not is_dir:
-            yield path, entry.is_file()
+            yield path, "" if entry.is_file() else NO_FILE
         elif (target.st_dev, target.st_ino) not in here:
             yield from _walk(root, path, here)
 
 
-def _file(path: str, is_file: bool | None) -> SongFile:
+def _file(path: str, fault: str) -> SongFile:
     *folders, name = path.split("/")
     if is_hidden(name) or any(map(is_hidden, folders)):
         where = "a hidden file" if is_hidden(name) else "in a hidden folder"
         return SongFile(path, status="not_audio", reason=where)
-    if is_file is None:
-        return SongFile(path, status="unreadable", reason="a folder that may not be read")
+    if fault == NO_ENTRY:
+        return SongFile(path, status="unreadable", reason=fault)
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         suffix = Path(name).suffix
         reason = f"'{suffix}' is no ending of sounds known here" if suffix else "no ending"
         return SongFile(path, status="not_audio", reason=reason)
-    if not is_file:
-        reason = "a link to nothing, no file at all, or in a folder that may not be read"
-        return SongFile(path, status="unreadable", reason=reason)
-    return SongFile(path)
+    if fault == NO_FILE:
+        return SongFile(path, status="not_audio", reason=fault)
+    return SongFile(path, status="unreadable" if fault else "", reason=fault)
 
 
 def is_hidden(name: str) -> bool:
