@@ -47,14 +47,12 @@ class Destination:
         return self.repo_id if self.repo_type == "model" else f"{self.repo_type}s/{self.repo_id}"
 
 
-def page_was_edited(
-    api: HfApi, destination: Destination, revision: str | None, local: dict[str, Path]
-) -> bool:
+def page_was_edited(api: HfApi, destination: Destination, revision: str | None) -> bool:
     """Whether README.md on the Hub holds words that no run of this program wrote.
 
     A pull request is looked through before it replaces anything, so there it does not matter.
     """
-    if revision is None or destination.create_pr or "README.md" not in local:
+    if revision is None or destination.create_pr:
         return False
     with tempfile.TemporaryDirectory() as folder:
         call = {"filename": "README.md", "revision": revision, "local_dir": folder}
@@ -63,9 +61,8 @@ def page_was_edited(
         except EntryNotFoundError:
             return False
         text = Path(path).read_text(encoding="utf-8", errors="replace")
-    if text == local["README.md"].read_text(encoding="utf-8") or is_sealed(text):
-        return False
-    return RepoCard(text, ignore_metadata_errors=True).text.strip() not in BLANK_PAGES
+    words = RepoCard(text, ignore_metadata_errors=True).text.strip()
+    return not is_sealed(text) and words not in BLANK_PAGES
 
 
 def differences(

@@ -89,7 +89,7 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
 
     attempt.doing = "preparing the repository"
     parent, notes = _prepare_repository(api, destination, attempt)
-    if not attempt.created and page_was_edited(api, destination, parent, local):
+    if not attempt.created and page_was_edited(api, destination, parent):
         if destination.edited_page is None:
             raise UserError(
                 f"README.md of {destination.repo_id} was edited on the Hub: --edited_page keep"

@@ -110,6 +110,15 @@ def test_a_page_that_was_edited_on_the_hub_is_not_lost(hub, api, genre, staged):
     assert page() == (staged / "README.md").read_bytes()
 
 
+def test_a_page_that_holds_metadata_alone_was_not_edited(hub, api, genre, staged):
+    api.create_repo("alice/genre")
+    for blank in (b"---\nlicense: mit\n---\n", b"---\nlicense: mit\n---\n\n \n"):
+        api.upload_file(repo_id="alice/genre", path_or_fileobj=blank, path_in_repo="README.md")
+        publish(staged, genre, api=api)
+        files = hub.repo("alice/genre").at("main").files
+        assert files["README.md"].content == (staged / "README.md").read_bytes()
+
+
 def test_a_repository_that_stays_private_says_so(hub, api, genre, staged):
     publish(staged, replace(genre, private=True), api=api)
     made = publish(staged, genre, api=api)
@@ -126,13 +135,16 @@ def test_a_branch_is_made_and_main_stays(hub, api, genre, staged):
 
 def test_a_pull_request_is_opened_once(hub, api, genre, staged):
     publish(staged, genre, api=api)
+    edited = b"Looked through before it is replaced.\n"
+    api.upload_file(repo_id="alice/genre", path_or_fileobj=edited, path_in_repo="README.md")
     write_page(staged, PAGE + "\nproposal\n")
     asked = replace(genre, create_pr=True)
     first = publish(staged, asked, api=api)
     second = publish(staged, asked, api=api)
     assert first.url == second.url == f"{hub.url}/alice/genre/discussions/1"
     assert first.changed and not second.changed
-    assert len(hub.repo("alice/genre").history()) == 2, "main waits for the merge"
+    assert len(hub.repo("alice/genre").history()) == 3, "main waits for the merge"
+    assert hub.repo("alice/genre").at("main").files["README.md"].content == edited
 
 
 def test_a_tag_names_the_commit_and_is_never_moved(hub, api, genre, staged):
