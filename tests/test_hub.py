@@ -9,6 +9,7 @@ from hub_store import files_of
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
+from genreast import destination
 from genreast.destination import Destination
 from genreast.errors import UserError
 from genreast.hub import publish
@@ -133,16 +134,19 @@ def test_a_branch_is_made_and_main_stays(hub, api, genre, staged):
     assert "model.safetensors" in repo.at("wide").files
 
 
-def test_a_pull_request_is_opened_once(hub, api, genre, staged):
+def test_a_pull_request_is_opened_once(hub, api, genre, staged, monkeypatch):
+    monkeypatch.setattr(destination, "RECENT_PULL_REQUESTS", 1)
     publish(staged, genre, api=api)
     edited = b"Looked through before it is replaced.\n"
     api.upload_file(repo_id="alice/genre", path_or_fileobj=edited, path_in_repo="README.md")
     write_page(staged, PAGE + "\nproposal\n")
     asked = replace(genre, create_pr=True)
-    first = publish(staged, asked, api=api)
-    second = publish(staged, asked, api=api)
-    assert first.url == second.url == f"{hub.url}/alice/genre/discussions/1"
-    assert first.changed and not second.changed
+    measured = staged / "metrics.json"
+    for number, change in ((1, measured.touch), (2, measured.unlink)):
+        change()
+        first, second = publish(staged, asked, api=api), publish(staged, asked, api=api)
+        assert first.url == second.url == f"{hub.url}/alice/genre/discussions/{number}"
+        assert first.changed and not second.changed
     assert len(hub.repo("alice/genre").history()) == 3, "main waits for the merge"
     assert hub.repo("alice/genre").at("main").files["README.md"].content == edited
 
