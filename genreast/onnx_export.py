@@ -128,7 +128,9 @@ def measure(model: Any, folder: Path, features: np.ndarray) -> dict[str, Any]:
     rows[0]["seconds"] = seconds
     for name, precision in FILES.items():
         session = _session(folder / name)
-        logits = session.run(["logits"], {"input_values": features})[0]
+        # One by one: plain attention over eight long windows takes tens of gigabytes.
+        clips = np.split(features, len(features))
+        logits = np.concatenate([session.run(["logits"], {"input_values": x})[0] for x in clips])
         difference = float(np.abs(logits - expected).max())
         if precision == "float32" and not difference <= TOLERANCE:
             raise UserError(
@@ -136,7 +138,7 @@ def measure(model: Any, folder: Path, features: np.ndarray) -> dict[str, Any]:
                 f" expected at most {TOLERANCE:g}. Publish without --onnx"
             )
         moved = np.abs(softmax(logits, axis=1) - softmax(expected, axis=1)).max()
-        one = {"input_values": features[:1]}
+        one = {"input_values": clips[0]}
         rows.append(
             {
                 "file": f"{FOLDER}/{name}",

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,6 +158,25 @@ def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(onnx_export, "PACKAGES", ("onnx", "no_such_package"))
     with pytest.raises(UserError, match=r"needs no_such_package: pip install -e '.\[onnx\]'"):
         onnx_export.check_installed()
+
+
+def test_clips_are_measured_one_by_one_as_memory_allows(exported, features, monkeypatch):
+    session_of, batches = onnx_export._session, []
+
+    def recording(path: Path) -> SimpleNamespace:
+        session = session_of(path)
+
+        def run(names, inputs):
+            batches.append(len(inputs["input_values"]))
+            return session.run(names, inputs)
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(onnx_export, "_session", recording)
+    monkeypatch.setattr(onnx_export, "TIMED_RUNS", 1)
+    measured = onnx_export.measure(pretrained.load(str(exported))[0], exported / "onnx", features)
+    assert set(batches) == {1}
+    assert measured["compared"] == measured["files"][1]["same_genre"] == len(features)
 
 
 def test_an_export_that_differs_is_refused(exported, features, tmp_path):
