@@ -16,7 +16,7 @@ from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub
 from genreast.model_window import window_samples
-from genreast.staging import read_json, safetensors_header
+from genreast.staging import genres_of, read_json, safetensors_header
 from genreast.summary import unit_of
 
 
@@ -99,7 +99,8 @@ def read_facts(
     tensors = safetensors_header(staged / "model.safetensors")
     training = _read(staged / "training_config.yaml", yaml.safe_load)
     evaluation = _read(staged / "metrics.json", json.loads)
-    labels, data = config["id2label"], training.get("dataset") or {}
+    genres, data = genres_of(config), training.get("dataset") or {}
+    renamed = dict(zip(data.get("labels") or [], genres, strict=False))  # since the training
     base_model = training.get("base_model")
     dataset = data.get("name") if data.get("on_hub") else None
     unit = unit_of(evaluation)
@@ -113,14 +114,17 @@ def read_facts(
         repo_id=repo_id,
         license=license,
         dataset_repo=dataset_repo,
-        genres=[labels[key] for key in sorted(labels, key=int)],
+        genres=genres,
         window_seconds=window_samples(ASTConfig.from_dict(config)) / SAMPLING_RATE,
         parameters=sum(
             math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
         ),
         base_model=base_model if could_be_on_the_hub(base_model) else None,
         trained_on=dataset if could_be_on_the_hub(dataset) else None,
-        songs={split: counts["songs"] for split, counts in (data.get("splits") or {}).items()},
+        songs={
+            split: {renamed.get(genre, genre): n for genre, n in counts["songs"].items()}
+            for split, counts in (data.get("splits") or {}).items()
+        },
         preparation=data.get("preparation") or {},
         held_out=trained != data.get("fingerprint_as_trained", trained),
         settings=training.get("settings") or {},

@@ -100,7 +100,7 @@ def check_model_dir(model_dir: Path) -> None:
 
 
 def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
-    """The metrics of an evaluation folder. Refuses those of another model."""
+    """The metrics of an evaluation folder. Refuses those of another model, or of other genres."""
     path = evaluation / METRICS_FILE
     if not path.is_file():
         raise UserError(
@@ -114,7 +114,21 @@ def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
             f"'{evaluation}' measured another model: its fingerprint is {str(measured)[:12]}, that"
             f" of '{model_dir}' {published[:12]}. Evaluate the model that you publish"
         )
+    measured = metrics.get("song", {}).get("per_class", {})
+    genres = genres_of(read_json(model_dir / CONFIG_FILE))
+    for told, named in zip(measured, genres, strict=False):
+        if told != named:
+            raise UserError(
+                f"'{evaluation}' tells of a genre '{told}' that {CONFIG_FILE} of '{model_dir}'"
+                f" calls '{named}': name it there as it was measured, or evaluate it by that name"
+            )
     return metrics
+
+
+def genres_of(config: dict) -> list[str]:
+    """The genres that a config.json names, in the order of the model's outputs."""
+    labels = config["id2label"]
+    return [labels[number] for number in sorted(labels, key=int)]
 
 
 def stage_model(

@@ -140,6 +140,19 @@ def test_genres_stand_in_the_order_of_the_outputs_not_of_their_numbers_spelling(
     assert read_facts(tmp_path, "alice/genre").genres == names
 
 
+def test_a_genre_that_was_renamed_since_the_training_keeps_its_songs(staged, tmp_path):
+    (tmp_path / "model.safetensors").symlink_to(staged / "model.safetensors")
+    config = json.loads((staged / "config.json").read_text())
+    config["id2label"]["1"] = "Pop & Punk"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    training = yaml.safe_load((staged / "training_config.yaml").read_text())
+    training["dataset"]["labels"] = GENRES
+    (tmp_path / "training_config.yaml").write_text(yaml.safe_dump(training, sort_keys=False))
+    page = render(read_facts(tmp_path, "alice/genre"), TEMPLATE)
+    assert "| Pop \\& Punk | 12 | 2 | 4 |" in page
+    assert "so less sure: Pop \\& Punk (12)." in page
+
+
 @pytest.mark.parametrize(
     ("spans", "group_by", "same", "words"),
     [

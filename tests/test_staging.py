@@ -130,6 +130,16 @@ def test_scalars_survive_and_texts_do_not(staged):
     assert events.Tags()["tensors"] == []
 
 
+def test_an_evaluation_of_genres_by_other_names_is_refused(model_dir, tmp_path):
+    evaluation = make_evaluation(tmp_path / "evaluation", model_dir)
+    assert read_evaluation(model_dir, evaluation)["split"] == "test"
+    config = json.loads((model_dir / "config.json").read_text())
+    config["id2label"]["2"] = "Rock"
+    (model_dir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"tells of a genre 'rock' that config\.json .* 'Rock'"):
+        read_evaluation(model_dir, evaluation)
+
+
 def test_staging_again_replaces_what_an_earlier_staging_left(staged, trained):
     stage_model(trained, None, staged, page)
     assert not (staged / "metrics.json").exists()
