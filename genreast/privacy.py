@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
@@ -202,10 +201,9 @@ def _graph(path: Path) -> str:
 
 
 def _columns_of_words(path: Path) -> Iterator[str]:
-    """The strings of a Parquet file, its clips' file names among them."""
-    schema = pq.read_schema(path)
-    words = [field.name for field in schema if pa.types.is_string(field.type)]
-    structs = [field for field in schema if pa.types.is_struct(field.type)]
-    words += [f"{field.name}.path" for field in structs if field.type.get_field_index("path") >= 0]
-    for column in pq.read_table(path, columns=words).flatten().columns:
-        yield "\n".join(sorted(set(column.drop_null().to_pylist())))
+    """The strings of a Parquet file, lists of them and its clips' file names; none of its sound."""
+    file = pq.ParquetFile(path)
+    leaves = map(file.schema.column, range(len(file.schema)))
+    words = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+    for column in file.read(columns=words).flatten().columns:
+        yield "\n".join(sorted(set(map(str, column.drop_null().to_pylist()))))

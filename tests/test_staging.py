@@ -328,6 +328,16 @@ def test_the_scan_reads_the_names_of_clips_in_shards(tmp_path):
     pq.write_table(clean.set_column(0, "audio", sound), shard)
     with pytest.raises(UserError, match=r"parquet holds the absolute path /data/alice/b\.flac"):
         scan(tmp_path, hub_dataset.STAGED, user="alice")
+    path = "/data/alice/b.flac"
+    for words in (
+        pa.array([path, "b"], pa.large_string()),  # as pandas and Polars write words
+        pa.array([path, "b"]).dictionary_encode(),
+        pa.array([["a", path], []]),
+        pa.array([{"of": {"at": path}}, None]),
+    ):
+        pq.write_table(clean.append_column("source", words), shard)
+        with pytest.raises(UserError, match=r"parquet holds the absolute path /data/alice/b\.fl"):
+            scan(tmp_path, hub_dataset.STAGED, user="alice")
 
 
 FOLDERS = (
