@@ -175,8 +175,8 @@ def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: 
     if not body:
         body = f"{LOADING}\n\n{_counts(splits)}"
     body = re.sub(r"load_dataset\([^)]*\)", f'load_dataset("{repo_id}")', body)
-    rights = RIGHTS if license else NO_RIGHTS
-    rights = rights.format(license=license)
+    stated = data.get("license")  # by the flag, or by the folder's own card
+    rights = RIGHTS.format(license=stated) if stated else NO_RIGHTS
     return (
         f"---\n{DatasetCardData(**data).to_yaml()}\n---\n\n# {name}\n\n{body.strip()}\n\n{rights}"
     )

@@ -174,6 +174,14 @@ def test_without_a_licence_the_card_claims_none(dataset_dir):
     assert "No licence was given" in card
 
 
+def test_a_licence_of_the_folder_s_own_card_stands_in_both_places_or_the_flag_s(dataset_dir):
+    for flag, stated in ((None, "cc0-1.0"), ("mit", "mit")):
+        (dataset_dir / "README.md").write_text("---\nlicense: cc0-1.0\n---\n\nOur songs.\n")
+        card = (stage(dataset_dir, license=flag) / "README.md").read_text()
+        assert front_matter(card)["license"] == stated
+        assert f"Published under the licence `{stated}`" in card and "No licence" not in card
+
+
 def test_staging_twice_gives_the_same_bytes_and_publishing_twice_one_commit(hub, api, dataset_dir):
     staged = stage(dataset_dir)
     first = {name: (staged / name).read_bytes() for name in files_in(staged)}
