@@ -211,10 +211,15 @@ def _metadata(splits: dict[str, pa.Table], license: str | None, as_audiofolder: 
 
 def _counts(splits: dict[str, pa.Table]) -> str:
     """Songs and clips of each genre in each split, as a table."""
-    genres: ClassLabel = Features.from_arrow_schema(next(iter(splits.values())).schema)["label"]
+    labels = Features.from_arrow_schema(next(iter(splits.values())).schema)["label"]
+    if isinstance(labels, ClassLabel):
+        genres = dict(enumerate(labels.names))
+    else:  # another's table, which spells them
+        spelled = pa.concat_tables(table.select(["label"]) for table in splits.values())
+        genres = {genre: genre for genre in sorted(set(spelled["label"].drop_null().to_pylist()))}
     lines = [f"| genre | {' | '.join(f'{split}: songs, clips' for split in splits)} |"]
     lines.append("|---|" + "---|" * len(splits))
-    for label, genre in enumerate(genres.names):
+    for label, genre in genres.items():
         cells = []
         for table in splits.values():
             rows = table.filter(pa.compute.equal(table["label"], label))

@@ -156,6 +156,21 @@ def test_a_genre_s_name_is_no_markup(dataset_dir):
     assert r"| \<b\>\*rock\* | 7, 14 | 3, 6 |" in card
 
 
+def test_genres_that_a_table_spells_are_counted_too(dataset_dir):
+    for path in dataset_dir.glob("*/metadata.parquet"):
+        table = pq.read_table(path)
+        spelled = [["<rock>", "jazz", "disco"][label] for label in table["label"].to_pylist()]
+        table = table.drop_columns("label").append_column("label", [spelled])
+        pq.write_table(table.replace_schema_metadata(None), path)
+    card = (stage(dataset_dir) / "README.md").read_text()
+    for row in (
+        r"| \<rock\> | 7, 14 | 3, 6 |",
+        "| disco | 4, 8 | 2, 4 |",
+        "| jazz | 5, 10 | 2, 4 |",
+    ):
+        assert f"\n{row}\n" in card
+
+
 def test_what_the_folder_s_own_card_says_is_kept(dataset_dir):
     (dataset_dir / "README.md").write_text(
         "---\npretty_name: Our songs\n---\n\n# processed\n\n16 songs, by artist.\n\n"
