@@ -16,7 +16,7 @@ from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub
 from genreast.model_window import window_samples
-from genreast.staging import genres_of, read_json, safetensors_header
+from genreast.staging import genres_of, open_weights, read_json
 from genreast.summary import unit_of
 
 
@@ -96,7 +96,8 @@ def read_facts(
     that the model was not trained on (or measured on, where that alone is known) is not named.
     """
     config = read_json(staged / "config.json")
-    tensors = safetensors_header(staged / "model.safetensors")
+    with open_weights(staged / "model.safetensors") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
     training = _read(staged / "training_config.yaml", yaml.safe_load)
     evaluation = _read(staged / "metrics.json", json.loads)
     genres, data = genres_of(config), training.get("dataset") or {}
@@ -116,9 +117,7 @@ def read_facts(
         dataset_repo=dataset_repo,
         genres=genres,
         window_seconds=window_samples(ASTConfig.from_dict(config)) / SAMPLING_RATE,
-        parameters=sum(
-            math.prod(entry["shape"]) for key, entry in tensors.items() if key != "__metadata__"
-        ),
+        parameters=sum(map(math.prod, shapes)),
         base_model=base_model if could_be_on_the_hub(base_model) else None,
         trained_on=dataset if could_be_on_the_hub(dataset) else None,
         songs={

@@ -21,8 +21,8 @@ from genreast.staging import (
     belongs,
     events_of,
     files_in,
+    open_weights,
     read_json,
-    safetensors_header,
 )
 from genreast.tables import normalised
 
@@ -138,7 +138,8 @@ def _login() -> str:
 def _texts(path: Path) -> Iterator[str]:
     """What a file holds as text; of binary files the words only, since bytes look like anything."""
     if path.suffix == ".safetensors":
-        yield json.dumps(safetensors_header(path).get("__metadata__", {}))
+        with open_weights(path) as weights:
+            yield json.dumps(weights.metadata())
     elif path.suffix == ".png":
         try:
             with Image.open(path) as image:

@@ -9,13 +9,13 @@ import fnmatch
 import json
 import re
 import shutil
-import struct
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from genreast.errors import UserError
 from genreast.hub_ids import is_hub_id
@@ -96,7 +96,8 @@ def check_model_dir(model_dir: Path) -> None:
         raise UserError(
             f"{model_dir}/{EXTRACTOR_FILE} is of a {extractor}; expected ASTFeatureExtractor"
         )
-    safetensors_header(model_dir / WEIGHTS_FILE)
+    with open_weights(model_dir / WEIGHTS_FILE):
+        pass
 
 
 def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
@@ -311,20 +312,14 @@ def events_of(path: Path) -> Iterator:
     return map(Event.FromString, RawEventFileLoader(str(path)).Load())
 
 
-def safetensors_header(path: Path) -> dict:
-    """The JSON header of a safetensors file: name → dtype, shape, place in the file."""
+def open_weights(path: Path) -> safe_open:
+    """A safetensors file, of which the header alone is read: it tells whether the file is whole."""
     try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size if size < path.stat().st_size else 0))
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        if 8 + size + max(ends) != path.stat().st_size:
-            raise ValueError("cut short")
-    except (struct.error, ValueError, KeyError) as error:
+        return safe_open(path, "np")
+    except SafetensorError as error:
         raise UserError(
             f"'{path}' is not a whole safetensors file: train again, or copy it again"
         ) from error
-    return header
 
 
 def read_json(path: Path) -> dict:

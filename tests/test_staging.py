@@ -15,6 +15,7 @@ import trained_model
 import yaml
 from conftest import ROOT
 from PIL import Image, PngImagePlugin
+from safetensors.numpy import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trained_model import PUBLISHED, make_evaluation, make_model_dir
 
@@ -307,6 +308,14 @@ def test_the_scan_reads_pictures_weights_and_foreign_files(staged):
     assert "figures/timeline.png holds the absolute path /home/alice/plot.py" in str(refusal.value)
     assert "training_args.bin does not belong" in str(refusal.value)
     assert "figures/deep/x.png does not belong" in str(refusal.value)
+
+
+def test_the_scan_reads_what_is_written_beside_the_weights(staged):
+    weights = load_file(staged / "model.safetensors")
+    place = {"format": "pt", "made_in": "/home/alice/models"}
+    save_file(weights, staged / "model.safetensors", metadata=place)
+    with pytest.raises(UserError, match=r"safetensors holds the absolute path /home/alice/models"):
+        scan(staged, user="alice")
 
 
 def test_the_scan_reads_a_key_that_comes_twice(staged):
