@@ -150,6 +150,18 @@ def test_a_genre_s_name_is_text_on_the_page():
 
 
 @needs_gradio
+def test_a_visitor_s_sound_that_cannot_be_heard_is_no_traceback_in_the_log():
+    from gradio import Error
+
+    silent = SimpleNamespace(problem="it is silent")
+    classifier = SimpleNamespace(labels=["rock"], predict=lambda songs: iter([silent]))
+    (event,) = page_module().page(classifier).fns.values()
+    with pytest.raises(Error, match="no answer: it is silent") as shown:
+        event.fn("song.wav")
+    assert not shown.value.print_exception
+
+
+@needs_gradio
 @pytest.mark.parametrize("count", [3, 7, 12])
 def test_every_area_of_the_timeline_has_its_bar_in_its_colour(count):
     probabilities = np.random.default_rng(count).dirichlet(np.ones(count), 5)

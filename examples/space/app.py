@@ -76,7 +76,8 @@ def page(classifier: GenreClassifier) -> gr.Blocks:
             return "", None
         prediction = next(classifier.predict([song]))
         if prediction.problem:
-            raise gr.Error(f"no answer: {prediction.problem}", title="This sound", duration=None)
+            options = {"title": "This sound", "duration": None, "print_exception": False}
+            raise gr.Error(f"no answer: {prediction.problem}", **options)
         figure = draw(prediction, song)
         picture = Image.open(io.BytesIO(png.to_bytes(figure)))
         colour = colours(figure)
