@@ -25,9 +25,11 @@ def main() -> None:
 
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast.garbage import resume_collection
-    from genreast.hub import publish
+    from genreast.hub import check_login, publish
     from genreast.publishing import pack
 
+    if not args.dry_run:
+        check_login()
     parcels = pack(args, TEMPLATE, PAGE_DIR)
     resume_collection()
     for parcel in parcels:

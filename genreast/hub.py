@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import get_token
 
@@ -133,14 +133,22 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
     return Publication(commit, url, bool(changed or stale), tuple(notes))
 
 
-def _check_account(api: HfApi, destination: Destination) -> None:
-    """Refuse a missing, read-only or foreign token before anything is written."""
-    settings = f"{api.endpoint}/settings/tokens"
+def check_login(api: HfApi | None = None) -> None:
+    """Refuse to publish offline or without a token, which is known before the Hub is asked."""
+    api = api or HfApi()
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("HF_HUB_OFFLINE is set, so nothing can be published: unset it")
     if not (api.token or get_token()):
         raise UserError(
             "no Hub token found: sign in with `hf auth login`, or set HF_TOKEN to a token with"
-            f" write permission from {settings}"
+            f" write permission from {api.endpoint}/settings/tokens"
         )
+
+
+def _check_account(api: HfApi, destination: Destination) -> None:
+    """Refuse a missing, read-only or foreign token before anything is written."""
+    check_login(api)
+    settings = f"{api.endpoint}/settings/tokens"
     account = patiently(api.whoami)
     role = account.get("auth", {}).get("accessToken", {}).get("role")
     if role == "read":

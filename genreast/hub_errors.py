@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_token
 
 WAITS = (1, 2, 4, 8)  # seconds between the tries of a call that the client does not retry itself
@@ -52,8 +52,6 @@ def retry_after(error: Exception) -> int:
 def explain(error: Exception, repo: str, endpoint: str) -> str:
     """The cause of a failed call and its remedy, in one line and without the token."""
     error = root_error(error)
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so nothing can be published: unset it"
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         wait = retry_after(error)

@@ -39,34 +39,46 @@ def pack(args: PushArguments, template: Path, page_dir: Path) -> list[Parcel]:
     whatever is wrong. The model's page names the dataset and the Space shows the model, so they
     go out in this order.
     """
+    metrics = _check_given(args)
     parcels = []
     if args.dataset_dir:
         parcels.append(_pack_dataset(args))
     if args.model_dir:
-        parcels.append(_pack_model(args, template))
+        parcels.append(_pack_model(args, metrics, template))
     if args.space:
         parcels.append(_pack_space(args, page_dir))
     return parcels
 
 
-def _pack_model(args: PushArguments, template: Path) -> Parcel:
-    model_dir = Path(args.model_dir)
-    evaluation = Path(args.evaluation) if args.evaluation else None
-    folder = _staging_dir(args, model_dir / "hub_staging")
-    staging.check_model_dir(model_dir)
+def _check_given(args: PushArguments) -> dict:
+    """The evaluation's metrics, where one is given, once all is checked that takes no time: to
+    write a dataset's shards or to export a model may take minutes."""
     check_license(args.license)
+    check_license(args.dataset_license)
+    if not args.model_dir:
+        return {}
+    model_dir = Path(args.model_dir)
+    staging.check_model_dir(model_dir)
     if args.license is None:
         print(NO_LICENSE, file=sys.stderr)
-    metrics = staging.read_evaluation(model_dir, evaluation) if evaluation else {}
+    metrics = staging.read_evaluation(model_dir, Path(args.evaluation)) if args.evaluation else {}
+    if args.onnx:
+        # Transformers' models take seconds to import: what needs none is checked first.
+        from genreast.onnx_export import check_installed
 
-    # Transformers' models take seconds to import: what needs none is checked first.
+        check_installed()
+    return metrics
+
+
+def _pack_model(args: PushArguments, metrics: dict, template: Path) -> Parcel:
     from genreast import onnx_export
     from genreast.score_check import check_scores, describe, known_clips
 
+    model_dir = Path(args.model_dir)
+    evaluation = Path(args.evaluation) if args.evaluation else None
+    folder = _staging_dir(args, model_dir / "hub_staging")
     dataset_dir = Path(args.dataset_dir) if args.dataset_dir else None
     published = _published(args)
-    if args.onnx:
-        onnx_export.check_installed()
     if published and published != metrics.get("dataset_fingerprint", published):
         dataset_dir = None  # its clips may have the names of those measured
     clips = known_clips(model_dir, evaluation, metrics, dataset_dir)

@@ -15,10 +15,11 @@ from hub_store import files_of
 from huggingface_hub import HfApi, constants
 from trained_model import GENRES, PUBLISHED, make_evaluation, make_model_dir
 
+import push_to_hub
 from genreast import score_check
 from genreast.arguments import PushArguments
 from genreast.config import parse
-from genreast.errors import UserError
+from genreast.errors import UserError, run
 from genreast.hub import publish
 from genreast.publishing import Parcel, pack
 
@@ -175,6 +176,41 @@ def test_songs_without_a_licence_go_to_a_private_dataset(hub, tmp_path, genre_da
     assert hub.repo("alice/songs", "dataset").private
     [parcel] = packed(*options, "--dataset_license", "cc-by-4.0")
     assert parcel.note == "cc-by-4.0" and not parcel.destination.private
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--license", "free"], "licence 'free' is not known"),
+        (["--license", "mit", "--evaluation", "nowhere"], "'nowhere' is not an evaluation"),
+    ],
+)
+def test_a_mistake_with_the_model_is_told_before_the_dataset_is_staged(
+    tmp_path, model_dir, genre_dataset, flags, words
+):
+    staged = ["--dataset_repo", "alice/songs", "--staging_dir", str(tmp_path / "staged")]
+    with pytest.raises(UserError, match=words):
+        packed(str(model_dir), "alice/genre", "--dataset_dir", str(genre_dataset), *staged, *flags)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("HF_TOKEN", "no Hub token found"), ("HF_HUB_OFFLINE", "HF_HUB_OFFLINE is set")],
+)
+def test_that_nothing_can_be_sent_is_told_before_anything_is_staged(
+    tmp_path, model_dir, monkeypatch, capsys, name, words
+):
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", name == "HF_HUB_OFFLINE")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    staged = tmp_path / "staged"
+    command = ["push_to_hub.py", str(model_dir), "alice/genre", "--staging_dir", str(staged)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as stop:
+        run(push_to_hub.main)
+    assert stop.value.code == 2 and words in capsys.readouterr().err
+    assert not staged.exists()
 
 
 def test_what_is_missing_is_named(tmp_path):
