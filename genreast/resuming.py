@@ -90,9 +90,11 @@ class ResumeSettings(TrainerCallback):
             self.before[step] = {key.removeprefix("--"): saved[key] for key in changes}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Find the best checkpoint where it lies now: the Trainer knows the place of that time."""
+        """Find the best checkpoint where it lies now, and its worth by the metric of now: the
+        Trainer knows the place and the metric of that time."""
         if self.folder is None:
             return
+        state.best_metric = best_by(args.metric_for_best_model, vars(state))
         best = self.folder / f"checkpoint-{state.best_global_step}"
         if best.is_dir():
             state.best_model_checkpoint = str(best)
@@ -106,6 +108,13 @@ class ResumeSettings(TrainerCallback):
                 "before": self.before,
             }
             (checkpoint / RESUME_FILE).write_text(json.dumps(content))
+
+
+def best_by(metric: str, state: dict[str, Any]) -> float | None:
+    """What the best checkpoint of a Trainer's state is worth by a metric, chosen by it or not."""
+    key, step = f"eval_{metric.removeprefix('eval_')}", state["best_global_step"]
+    found = [entry[key] for entry in state["log_history"] if key in entry and entry["step"] == step]
+    return found[-1] if found else state["best_metric"]
 
 
 def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from genreast.audiofolder import check_outside
 from genreast.errors import UserError
 from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
 from genreast.recipe import TrainArguments
-from genreast.resuming import LAST_FILE, check_same_model, check_same_settings
+from genreast.resuming import LAST_FILE, best_by, check_same_model, check_same_settings
 from genreast.training import check_best
 
 METRICS_FILE = "train_metrics.json"  # the last that a run writes
@@ -126,10 +126,11 @@ def tell_of_lost_best(checkpoint: Path, args: TrainArguments) -> None:
     if found:
         check_best(found[0])
     elif args.process_index == 0:
+        worth = best_by(args.metric_for_best_model, state)
         print(
             f"the best checkpoint so far, '{Path(best).name}' ({args.metric_for_best_model} "
-            f"{state['best_metric']:.3f}), is gone: only a better one will be published in its "
-            "place, else the last",
+            f"{worth:.3f}), is gone: only a better one will be published in its place, else the "
+            "last",
             file=sys.stderr,
         )
 

@@ -112,6 +112,18 @@ def test_the_best_checkpoint_is_found_where_the_run_lies_now(stopped, genre_data
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
+def test_the_best_checkpoint_is_judged_by_the_metric_of_now(
+    finished, genre_dataset, short_start, tmp_path
+):
+    """A macro-F1 stands below any loss: no later checkpoint would count as better."""
+    words = ["--max_steps", "17", "--metric_for_best_model", "loss"]
+    words += ["--resume_from_checkpoint", str(finished / "checkpoint-16")]
+    run_training(short_start, genre_dataset, tmp_path / "run", *words)
+    state = json.loads((tmp_path / "run/checkpoint-17/trainer_state.json").read_text())
+    losses = {row["step"]: row["eval_loss"] for row in state["log_history"] if "eval_loss" in row}
+    assert state["best_metric"] == losses[state["best_global_step"]]
+
+
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json"])
 def test_a_best_checkpoint_of_which_a_part_is_gone_is_refused_before_training(
     lost, stopped, genre_dataset, short_start, make_trainer
