@@ -152,14 +152,16 @@ def _read_split(
         parts = list(
             pool.map(lambda shard: _read_small(shard, columns, features, audio_column), shards)
         )
-    sizes = [size for _, sizes in parts for size in sizes]
-    places = [
-        (shard, number)
+    groups = [  # an empty shard has one without rows
+        ((shard, number), size)
         for shard, (_, sizes) in zip(shards, parts, strict=True)
-        for number in range(len(sizes))
+        for number, size in enumerate(sizes)
+        if size
     ]
+    places = [place for place, _ in groups]
+    starts = np.cumsum([0, *(size for _, size in groups)])
     table = pa.concat_tables(table for table, _ in parts)
-    return Dataset(table), RowGroups(audio_column, places, np.cumsum([0, *sizes]))
+    return Dataset(table), RowGroups(audio_column, places, starts)
 
 
 def _read_small(

@@ -298,6 +298,20 @@ def test_a_dataset_is_streamed_from_the_hub(sharded, hub, tmp_path):
     assert validation < kept < 2.1 * validation, "nothing of the train split"
 
 
+def test_a_shard_without_rows_is_passed_over(sharded, tmp_path):
+    for split in ("train", "validation"):
+        shards = sorted((sharded / "data").glob(f"{split}-*"))
+        for number, shard in enumerate(shards):
+            (tmp_path / f"{split}-{number}.parquet").symlink_to(shard)
+        none = pq.read_table(shards[0]).slice(0, 0)
+        pq.write_table(none, tmp_path / f"{split}-{len(shards)}.parquet")
+    clips = streamed(tmp_path)
+    assert clips.longest_seconds() == 1.5
+    assert sorted(flat(batches(clips, deal()))) == list(range(CLIPS))
+    splits, groups = read_shards(str(tmp_path), *COLUMNS)
+    assert len(with_sound(splits["validation"], groups["validation"])) == 14
+
+
 def refusal(dataset, *flags: str) -> str:
     with pytest.raises(UserError) as caught:
         read_dataset(parse(TrainArguments, argv=["--dataset", str(dataset), "--streaming", *flags]))
