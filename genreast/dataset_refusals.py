@@ -38,8 +38,14 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
                 f"which cannot be written ({refusal}): make room, or name another folder in the "
                 "environment variable HF_DATASETS_CACHE"
             ) from error
+        if folder.exists() and "[" in str(folder.resolve()):
+            raise UserError(
+                f"'{folder.resolve()}' has a [ in its path, which datasets reads as a pattern of "
+                "names; rename the folder"
+            ) from error
         if folder.exists():
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+            found = error.__cause__ or error  # `datasets` says of some that one occurred, no more
+            cause = (str(found).strip() or type(found).__name__).splitlines()[0]
             raise UserError(f"'{dataset}' is not a dataset ({cause}); {make}") from error
         words = hub_words(error, "dataset")
         remedy = f"; {make}" if "a folder here" in words else ""

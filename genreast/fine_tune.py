@@ -17,6 +17,7 @@ from genreast import model as models
 from genreast.audiofolder import dataset_fingerprint, label_names, load_splits, preparation
 from genreast.batches import ClipDataset
 from genreast.callbacks import Patience
+from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
 from genreast.held_out import with_validation
 from genreast.model_folder import save, training_config
@@ -95,7 +96,8 @@ def read_dataset(
             "with prepare_dataset.py --format parquet --val_fraction 0.1, or leave out --streaming"
         )
     check_splits(dataset, args.dataset)
-    validation = with_sound(dataset["validation"], groups["validation"])
+    with dataset_faults(args.dataset):
+        validation = with_sound(dataset["validation"], groups["validation"])
     clips = StreamedClips(dataset["train"], groups["train"]), ClipDataset(validation)
     return _about(args.dataset, dataset, dataset, args.seed), dataset, *clips
 

@@ -23,7 +23,9 @@ from genreast.audiofolder import (
     label_names,
     load_splits,
 )
+from genreast.config import parse
 from genreast.errors import UserError
+from genreast.fine_tune import read_dataset
 from genreast.held_out import as_trained, training_record, with_validation
 from genreast.recipe import TrainArguments
 from genreast.shards import read_shards
@@ -178,6 +180,27 @@ def test_a_cache_that_cannot_be_written_is_no_fault_of_the_dataset(
             load_splits(sharded)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_of_a_broken_shard_it_is_said_what_is_broken(streaming, sharded, tmp_path):
+    shutil.copytree(sharded / "data", tmp_path / "data")
+    shard = next((tmp_path / "data").glob("validation-00000-*"))
+    content = bytearray(shard.read_bytes())
+    content[4:200] = b"\xff" * 196  # the head of the first clips' sound
+    shard.write_bytes(content)
+    words = ["--dataset", str(tmp_path), "--streaming", streaming]
+    with pytest.raises(UserError, match=r"is not a dataset \(Couldn't deserialize"):
+        read_dataset(parse(TrainArguments, argv=words))
+
+
+def test_a_bracket_in_the_path_of_shards_is_told(sharded, tmp_path):
+    folder = tmp_path / "songs [live]"
+    folder.symlink_to(sharded)
+    copied = shutil.copytree(sharded, tmp_path / "songs [2024]")
+    assert load_splits(folder), "where a link leads counts"
+    with pytest.raises(UserError, match=r"has a \[ in its path.*rename the folder"):
+        load_splits(copied)
 
 
 @pytest.mark.parametrize("load", [load_splits, read_shards], ids=["whole", "streamed"])
