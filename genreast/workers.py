@@ -14,7 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -124,7 +130,7 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
     """The same on a Dask cluster, whose scheduler and workers have genreast installed and see the
     same files under the same paths.
 
-    Raises UserError when Dask is not installed, or no scheduler or worker answers.
+    Raises UserError when Dask is not installed, no scheduler or worker answers, or it is lost.
     """
     try:
         from distributed import Client, KilledWorker, as_completed
@@ -149,6 +155,11 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
             raise UserError(
                 f"the Dask cluster at '{address}' cannot run genreast ({error}): install it on"
                 " the scheduler and every worker with `pip install .`"
+            ) from error
+        except CancelledError as error:
+            raise UserError(
+                f"the Dask scheduler at '{address}' was lost; start it again with its workers and"
+                " give the same command, with its new address if it has one: it goes on from here"
             ) from error
         if isinstance(result, Failed):
             _end_overrun(client, future)

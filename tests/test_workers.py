@@ -213,6 +213,19 @@ def test_a_crash_and_a_hang_cost_a_dask_cluster_one_task_each(cluster):
         list(run_dask(do, [Task(("fail",), 60)], cluster))
 
 
+def test_a_call_that_the_scheduler_has_lost_is_said(cluster):
+    """As all are when the scheduler itself is, which Dask takes many seconds to see."""
+    from distributed import Client, Future
+
+    results = run_dask(do, [Task(("answer", 1), 60), Task(("doze", 5), 60)], cluster)
+    next(results)
+    with Client(cluster) as client:
+        keys = client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])
+        client.cancel([Future(key, client) for key in keys], force=True)
+    with pytest.raises(UserError, match=r"scheduler at 'tcp.* was lost; start it again"):
+        next(results)
+
+
 def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="Dask is an optional requirement")
     monkeypatch.setattr("genreast.workers.PATIENCE", 1)
