@@ -58,8 +58,8 @@ def remedy_for(error: Exception, args: TrainArguments) -> str | None:
             f"'{place}' cannot be written to its end: the disk is full; make room, then go on from "
             "the last whole checkpoint with --resume_from_checkpoint last"
         )
-    if args.process_index > 0 and any(words in text for words in PEER_GONE):
-        return "another process of this run has stopped; its message says why"
+    if any(words in text for words in PEER_GONE):
+        return "another process of this run has stopped; its message, or the launcher's, says why"
     if "loaded state dict" in text:
         return (
             f"the optimizer of checkpoint '{args.resume_from_checkpoint}' does not fit; resume "

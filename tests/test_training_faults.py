@@ -31,6 +31,7 @@ from genreast.recipe import TrainArguments
 from genreast.recipe_checks import SCORES
 from genreast.run_folder import check_shared, output_folder
 from genreast.training import GenreTrainer
+from genreast.training_faults import plain_faults
 
 OUT_OF_MEMORY = """
 import resource, sys
@@ -133,6 +134,15 @@ def test_a_genre_missing_from_train_is_told_once_by_two_processes(
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.count("error: no clip of jazz in the train split") == 1
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_whichever_process_is_gone_the_others_say_so_in_a_line(process, tmp_path):
+    """One that the system kills, as where memory has come to its end, can say nothing itself."""
+    args = SimpleNamespace(process_index=process, output_dir=str(tmp_path))
+    words = "[gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer. This is typical"
+    with pytest.raises(UserError, match="another process of this run"), plain_faults(args):
+        raise RuntimeError(words)
 
 
 def a_host(rank: int, port: int, folder: Path) -> str:
