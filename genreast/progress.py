@@ -77,9 +77,10 @@ class ProgressTable(TrainerCallback):
         self._losses: list[float] = []  # of each step since the last row, as far as logged
         self._logged = 0  # the last step among them
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args, state, control, train_dataloader, **kwargs):
         if state.is_world_process_zero:
             batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            batch = min(batch, len(train_dataloader.dataset))  # no step reaches past its epoch
             epochs = "" if args.max_steps > 0 else f", {args.num_train_epochs:g} epochs"
             self._logged = state.global_step
             self._write(f"steps       {state.max_steps}, {batch} clips each{epochs}")

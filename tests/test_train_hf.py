@@ -84,13 +84,19 @@ def test_a_dataset_from_the_hub_is_recorded_as_one(make_trainer, genre_dataset):
 
 
 @pytest.mark.parametrize(
-    ("length", "words"),
-    [(["--num_train_epochs", "2"], ", 2 epochs\n"), (["--max_steps", "3"], "\n")],
+    ("length", "batch", "words"),
+    [
+        (["--num_train_epochs", "2"], 3, "12 clips each, 2 epochs\n"),
+        (["--max_steps", "3"], 3, "12 clips each\n"),
+        (["--max_steps", "1"], 16, "32 clips each\n"),  # all there are
+    ],
 )
-def test_the_steps_told_are_those_run(short_start, genre_dataset, tmp_path, capsys, length, words):
-    flags = ["--per_device_train_batch_size", "3", "--gradient_accumulation_steps", "4", *length]
-    run_training(short_start, genre_dataset, tmp_path / "model", *flags)
-    told = re.search(r"steps +(\d+), 12 clips each(.*\n)", capsys.readouterr().err)
+def test_the_steps_told_are_those_run(
+    short_start, genre_dataset, tmp_path, capsys, length, batch, words
+):
+    flags = ["--per_device_train_batch_size", str(batch), "--gradient_accumulation_steps", "4"]
+    run_training(short_start, genre_dataset, tmp_path / "model", *flags, *length)
+    told = re.search(r"steps +(\d+), (.*\n)", capsys.readouterr().err)
     last = max(int(path.name.split("-")[1]) for path in tmp_path.glob("model/checkpoint-*"))
     assert (int(told[1]), told[2]) == (last, words)
 
