@@ -77,7 +77,8 @@ def make_shards(folder: Path, clips: int) -> int:
         shards = np.split(rows, np.arange(SHARD_CLIPS, len(rows), SHARD_CLIPS))
         for number, part in enumerate(shards):
             path = folder / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-            with pq.ParquetWriter(path, schema) as writer:
+            # A dictionary would hold the few made sounds once; real clips are all different.
+            with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
                 for group in np.split(part, np.arange(ROWS_A_GROUP, len(part), ROWS_A_GROUP)):
                     table = [
                         {

@@ -177,7 +177,8 @@ def test_a_probes_epochs_are_timed_apart(tmp_path):
 
 
 def test_streaming_is_measured_by_buffer_and_by_how_genres_mix(tmp_path):
-    streaming.make_shards(tmp_path / "data", 260)
+    size = streaming.make_shards(tmp_path / "data", 260)
+    assert size / 260 > 150_000, "each clip is read, as where they differ"
     found = streaming.read(str(tmp_path), buffer=20)
     assert found["clips_per_second"] > 0 and len(found["gigabytes_above_the_start"]) == 4
     mixed = streaming.mixing(6000)
