@@ -184,14 +184,19 @@ class TrainArguments(TrainingArguments):
         self.mixed_precision = "fp16" if self.fp16 else "bf16" if self.bf16 else "no"
 
     def _choose_precision(self) -> None:
-        """A flag's, else the launcher's, else bfloat16 where the device has it."""
+        """A flag's, else the launcher's, else bfloat16 where the device has it.
+
+        On a CPU accelerate takes float16 and trains in float32.
+        """
         launched = os.environ.get(LAUNCHED_PRECISION, "no")
         if launched not in ("no", "fp16", "bf16"):
             raise UserError(
                 f"accelerate's mixed_precision is '{launched}'; expected no, fp16 or bf16"
             )
+        if self.fp16 and self.use_cpu:
+            raise UserError("--fp16 is true, but a CPU trains in bfloat16 or float32; leave it out")
         if self.bf16 is None:
             device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator().type
-            self.fp16 = self.fp16 or launched == "fp16"
+            self.fp16 = self.fp16 or (launched == "fp16" and not self.use_cpu)
             able = launched == "bf16" or multiplies_bfloat16(torch.device(device))
             self.bf16 = able and not self.fp16

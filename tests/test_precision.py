@@ -19,9 +19,8 @@ ABLE = {"avx512_bf16": True}
         ("no", ABLE, {}, "bfloat16"),  # what accelerate launch passes on where nobody asked
         ("bf16", {}, {}, "bfloat16"),
         ("bf16", ABLE, {"bf16": False}, "float32"),
-        ("fp16", ABLE, {}, "float16"),
+        ("fp16", {}, {}, "float32"),  # on a CPU accelerate has none
         ("fp16", ABLE, {"bf16": True}, "bfloat16"),
-        ("bf16", ABLE, {"fp16": True}, "float16"),
     ],
 )
 def test_training_runs_in_the_precision_it_tells(
@@ -32,9 +31,14 @@ def test_training_runs_in_the_precision_it_tells(
         monkeypatch.setenv(LAUNCHED_PRECISION, launched)
     trainer = make_trainer(**({"bf16": None} | flags))
     assert f", {expected}, 1 process" in summary(trainer)
-    kinds = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
+    kinds = {"no": "float32", "bf16": "bfloat16"}
     assert kinds[trainer.accelerator.mixed_precision] == expected
     assert trainer.args.bf16 == (expected == "bfloat16")
+
+
+def test_float16_is_refused_of_a_cpu():
+    with pytest.raises(UserError, match="--fp16 is true, but a CPU"):
+        TrainArguments(fp16=True, use_cpu=True)
 
 
 def test_a_precision_no_model_trains_in_is_refused(monkeypatch):
