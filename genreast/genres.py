@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genreast.errors import UserError
-from genreast.songs import SongFile, as_unicode, find_files, told_apart
+from genreast.songs import SPLIT_WORD, SongFile, as_unicode, find_files, told_apart
 from genreast.tables import check_known, normalised, read_table
 from genreast.tags import read_genre, read_tags, spelling
 
@@ -36,10 +36,10 @@ def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int =
     (the first below `raw_dir`), tag, or a CSV file with columns `path` and `genre`.
 
     Genres of fewer than `min_songs` files are left out. Raises UserError when two genres are not
-    left, or two names claim one place.
+    left, two names claim one place, or all folders are splits.
     """
     root = Path(raw_dir)
-    files = find_files(root)
+    files = find_files(raw_dir)
     if genre_by == "folder":
         names = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
         _tell_artists(root, files)
@@ -51,6 +51,8 @@ def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int =
     songs = Counter(names[file.path] for file in files if not file.status and file.path in names)
     enough = sorted(name for name, count in songs.items() if count >= min_songs)
     genres = _in_order(enough, indexed=genre_by != "tag")
+    if genre_by == "folder":
+        _refuse_splits(list(genres.values()), root)
     if len(genres) < 2:
         raise UserError(_too_few(list(genres.values()), root, genre_by, min_songs))
 
@@ -134,6 +136,14 @@ def _in_order(names: list[str], indexed: bool) -> dict[str, str]:
             raise UserError(f"'{other}' and '{name}' both name the genre '{genre}'; rename one")
         genres[name] = genre
     return genres
+
+
+def _refuse_splits(folders: list[str], root: Path) -> None:
+    if folders and all(SPLIT_WORD.fullmatch(name.lower()) for name in folders):
+        raise UserError(
+            f"the folders of '{root}' are splits ({', '.join(folders)}), as of a dataset that is"
+            " prepared already; expected a folder for each genre, whose songs are split here"
+        )
 
 
 def _too_few(genres: list[str], root: Path, genre_by: str, min_songs: int) -> str:

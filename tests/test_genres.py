@@ -41,12 +41,18 @@ def test_a_genre_that_is_no_unicode_gets_a_name_that_is(tree):
         (["1_jazz/a.mp3", "1_rock/a.mp3"], "'1_jazz' and '1_rock' have the same index 1"),
         (["01_jazz/a.mp3", "1_rock/a.mp3"], "the same index 1"),
         (["1_rock/a.mp3", "2_rock/a.mp3"], "name the genre 'rock'"),
+        (["Train/jazz/a.flac", "test/jazz/b.flac"], r"are splits \(Train, test\)"),
     ],
 )
 def test_a_folder_that_gives_no_genres_is_refused(tree, tmp_path, paths, message):
     tree(*paths)
     with pytest.raises(UserError, match=message):
         read_library(tmp_path)
+
+
+def test_an_address_is_no_folder_and_told_as_it_was_given():
+    with pytest.raises(UserError, match=r"RAW_DIR 'https://example\.org/songs' does not"):
+        read_library("https://example.org/songs")
 
 
 def write_song(path, seed=0, seconds=0.1, **tags):
