@@ -147,13 +147,16 @@ def parse(
         allow_abbrev=False,
         formatter_class=lambda prog: HelpFormatter(prog, max_help_position=34, width=100),
     )
-    if argv and _is_config(argv[0]):
-        _apply_config(parser, settings, Path(argv.pop(0)))
+    config = argv.pop(0) if argv and _is_config(argv[0]) else ""
+    if config:
+        _apply_config(parser, settings, Path(config))
     _let_flags_win(parser, settings, argv)
     namespace, unknown = parser.parse_known_intermixed_args(_spell_out_booleans(settings, argv))
     if unknown:
         name = unknown[0].split("=")[0]
         if _is_config(name):
+            if config:
+                raise UserError(f"'{name}' is a second config after '{config}'; expected one")
             raise UserError(f"a config comes first: {Path(sys.argv[0]).name} {name} …; see --help")
         kind = "flag" if name.startswith("-") else "argument"
         raise UserError(_unknown(name, _flags(settings), kind) + "; see --help")
@@ -164,7 +167,7 @@ def parse(
 
 
 def _is_config(word: str) -> bool:
-    return word.endswith((".yaml", ".yml"))
+    return word.lower().endswith((".yaml", ".yml"))
 
 
 def _let_flags_win(parser: SettingsParser, settings: type, argv: list[str]) -> None:
@@ -305,7 +308,9 @@ def _flags(settings: type) -> list[str]:
 
 def _unknown(name: str, known: list[str], kind: str) -> str:
     plain = {each.lower().lstrip("-"): each for each in known}
-    near = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), plain, n=1)
+    word = name.lstrip("-").replace("-", "_")
+    near = [each for each in plain if each.endswith(f"_{word}")]  # batch_size, epochs
+    near = near or difflib.get_close_matches(word, plain, n=1)
     found = plain[near[0]] if near else ""
     aside = ", without a flag" if found.isupper() else ""
     return f"unknown {kind} '{name}'" + (f"; did you mean {found}{aside}?" if found else "")

@@ -68,6 +68,7 @@ def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
         (["songs", "--clipseconds", "5"], "did you mean --clip_seconds?"),
         (["songs", "more"], "unknown argument 'more'"),
         (["songs", "--seed", "1", "configs/mine.yaml"], " configs/mine.yaml …; see --help"),
+        (["songs", "a.YAML"], "a config comes first"),
         (["songs", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere.yaml"], "'nowhere.yaml' cannot be read"),
         ([], "RAW_DIR is missing"),
@@ -93,6 +94,18 @@ def test_a_folder_whose_name_libraries_cannot_take_is_refused(settings, name, wo
     with pytest.raises(UserError, match=f"--{name} '{path}' is not UTF-8"):
         parse(settings, argv=[*words, f"--{name}", path])
     parse(settings, argv=[*words, f"--{name}", "out_\xe9"])
+
+
+def test_a_second_config_is_refused_as_one(tmp_path):
+    path = config(tmp_path, "seed: 1\n")
+    with pytest.raises(UserError, match=r"'b\.yaml' is a second config after '.*settings\.yaml'"):
+        parse(PrepareArguments, argv=[path, "songs", "b.yaml"])
+
+
+def test_a_word_that_ends_a_flag_is_told_the_flag():
+    for word, flag in (("batch_size", "per_device_train_batch_size"), ("epochs", "num_train_epo")):
+        with pytest.raises(UserError, match=f"did you mean --{flag}"):
+            parse(TrainArguments, argv=[f"--{word}", "2"])
 
 
 def test_all_faults_of_the_values_come_at_once():
