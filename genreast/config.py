@@ -137,7 +137,8 @@ def parse(
 ) -> Settings:
     """Read `[CONFIG.yaml] [arguments]` into one checked dataclass.
 
-    Raises UserError for an unknown key or flag, a value of the wrong type, or one out of range.
+    Raises UserError for an unknown key or flag, a value of the wrong type, one out of range, or an
+    empty one.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = SettingsParser(
@@ -160,6 +161,7 @@ def parse(
             raise UserError(f"a config comes first: {Path(sys.argv[0]).name} {name} …; see --help")
         kind = "flag" if name.startswith("-") else "argument"
         raise UserError(_unknown(name, _flags(settings), kind) + "; see --help")
+    _check_not_empty(settings, namespace)
     try:
         return settings(**vars(namespace))
     except (ValueError, TypeError) as error:
@@ -168,6 +170,15 @@ def parse(
 
 def _is_config(word: str) -> bool:
     return word.lower().endswith((".yaml", ".yml"))
+
+
+def _check_not_empty(settings: type, namespace: argparse.Namespace) -> None:
+    """Refuse flags without a text, as of a shell's variable that is not set: as a path it would be
+    the folder one stands in, or nothing at all."""
+    for item in dataclasses.fields(settings):
+        flag = "positional" not in item.metadata
+        if flag and getattr(namespace, item.name, None) == "" != item.default:
+            raise UserError(f"--{item.name} is empty; give it a value, or leave it out")
 
 
 def _let_flags_win(parser: SettingsParser, settings: type, argv: list[str]) -> None:

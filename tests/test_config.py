@@ -69,6 +69,8 @@ def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
         (["songs", "more"], "unknown argument 'more'"),
         (["songs", "--seed", "1", "configs/mine.yaml"], " configs/mine.yaml …; see --help"),
         (["songs", "a.YAML"], "a config comes first"),
+        (["songs", "--splits_from", ""], "--splits_from is empty; give it a value, or leave it"),
+        (["songs", "--output_dir="], "--output_dir is empty; give it a value, or leave it"),
         (["songs", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere.yaml"], "'nowhere.yaml' cannot be read"),
         ([], "RAW_DIR is missing"),
