@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import json
+import os
 import sys
 import types
 from dataclasses import field
@@ -163,7 +164,7 @@ def parse(
         raise UserError(_unknown(name, _flags(settings), kind) + "; see --help")
     _check_not_empty(settings, namespace)
     try:
-        return settings(**vars(namespace))
+        return settings(**{name: _in_home(value) for name, value in vars(namespace).items()})
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
 
@@ -179,6 +180,16 @@ def _check_not_empty(settings: type, namespace: argparse.Namespace) -> None:
         flag = "positional" not in item.metadata
         if flag and getattr(namespace, item.name, None) == "" != item.default:
             raise UserError(f"--{item.name} is empty; give it a value, or leave it out")
+
+
+def _in_home(value: Any) -> Any:
+    """`~/songs` as a shell reads it, which it does not in a config, in quotes or after `--flag=`.
+
+    Left as it is it would make a folder that is named `~`.
+    """
+    if isinstance(value, list):
+        return [_in_home(each) for each in value]
+    return os.path.expanduser(value) if str(value).startswith("~/") else value
 
 
 def _let_flags_win(parser: SettingsParser, settings: type, argv: list[str]) -> None:

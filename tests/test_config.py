@@ -104,6 +104,16 @@ def test_a_second_config_is_refused_as_one(tmp_path):
         parse(PrepareArguments, argv=[path, "songs", "b.yaml"])
 
 
+def test_a_home_is_found_where_the_shell_left_it(tmp_path, monkeypatch):
+    """As in a config, in quotes, or after `--flag=`: else there would be a folder named `~`."""
+    monkeypatch.setenv("HOME", "/home/mine")
+    path = config(tmp_path, "raw_dir: ~/songs\n")
+    settings = parse(PrepareArguments, argv=[path, "--output_dir=~/data"])
+    assert (settings.raw_dir, settings.output_dir) == ("/home/mine/songs", "/home/mine/data")
+    songs = parse(PredictArguments, argv=["model", "~/a.mp3", "./~/b.mp3", "~c.mp3"]).songs
+    assert songs == ["/home/mine/a.mp3", "./~/b.mp3", "~c.mp3"]
+
+
 def test_a_word_that_ends_a_flag_is_told_the_flag():
     for word, flag in (("batch_size", "per_device_train_batch_size"), ("epochs", "num_train_epo")):
         with pytest.raises(UserError, match=f"did you mean --{flag}"):
