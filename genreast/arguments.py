@@ -1,6 +1,7 @@
 """The settings of each script but training, whose are in `recipe`: one checked dataclass each."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,6 +223,11 @@ class PredictArguments:
     def __post_init__(self):
         faults = Faults()
         faults.unless(self.model, "MODEL is missing: name a model folder or a Hub id")
+        faults.unless(
+            not os.path.isfile(str(self.model)),
+            f"MODEL is '{self.model}', a file; expected a model folder or a Hub id, and songs after"
+            " it",
+        )
         faults.unless(
             self.songs, "no song given: name one or more files or folders after the model"
         )

@@ -308,7 +308,13 @@ def _check_device(device: str | None) -> None:
     if device is None:
         return
     try:
+        device = torch.device(device)
+    except RuntimeError as error:  # which lists twenty, vulkan too
+        raise UserError(f"--device is '{device}'; expected cpu, cuda, cuda:1 or mps") from error
+    try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        words = one_line(error, 120)
-        raise UserError(f"--device is '{device}', which cannot be used here: {words}") from error
+        raise UserError(
+            f"--device is '{device}', which cannot be used here ({one_line(error, 120)}); leave it"
+            " out for the best there is"
+        ) from error

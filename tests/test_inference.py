@@ -261,7 +261,7 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
         refuse(changed, r"expected the numbers from 0, each with a name of its own")
     (changed / "config.json").write_text("[]")
     refuse(changed, "is no object")
-    with pytest.raises(UserError, match="--device is 'banana'"):
+    with pytest.raises(UserError, match="--device is 'banana'; expected cpu, cuda, cuda:1 or mps"):
         GenreClassifier.from_pretrained(tiny_model, device="banana")
 
 

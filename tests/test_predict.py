@@ -176,6 +176,7 @@ def test_a_model_on_the_hub_is_heard_from_there(
         (["MODEL", "EMPTY"], "holds no audio file"),
         (["MODEL", "SONG", "--embeddings", "FOLDER.npz"], "is a folder; name a file in it"),
         (["EMPTY", "SONG"], "holds no config.json"),
+        (["SONG", "MODEL"], "a file; expected a model folder or a Hub id, and songs after it"),
     ],
 )
 def test_mistakes_end_in_a_message(
