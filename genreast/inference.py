@@ -33,7 +33,7 @@ from genreast.windows import Cut, SongAudio, Source, read_songs
 SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, no music
 
 
-@dataclass
+@dataclass(eq=False)  # an array is not true or false
 class SongPrediction:
     """What the model hears in one song, window by window; or the problem that kept it from it.
 
@@ -110,7 +110,11 @@ class GenreClassifier:
         return cls(*pretrained.load(str(name)), device, precision)
 
     def __call__(self, song: Source, **options) -> SongPrediction:
-        """Hear one song; options as in `predict`. Raises AudioError when there is no answer."""
+        """Hear one song; options as in `predict`. Raises AudioError when there is no answer, and
+        TypeError for several songs."""
+        if isinstance(song, list | tuple):
+            kind = type(song).__name__
+            raise TypeError(f"song is a {kind}; expected one song: predict(songs) hears several")
         prediction = next(self.predict([song], **options))
         if prediction.problem:
             raise AudioError(f"{prediction.song}: {prediction.problem}")

@@ -170,6 +170,16 @@ def test_what_is_no_song_is_told_so(classifier, song):
         classifier(song)
 
 
+def test_several_songs_are_sent_to_where_they_are_heard(classifier, song_files):
+    with pytest.raises(TypeError, match=r"song is a list; expected one song: predict\(songs\)"):
+        classifier([song_files["ten"], song_files["short"]])
+
+
+def test_predictions_can_be_looked_for_among_others(classifier, song_files):
+    one, other = classifier.predict([song_files["short"]] * 2)
+    assert other in [one, other] and one != other
+
+
 def test_a_prediction_is_shown_without_its_numbers(classifier, song_files):
     prediction = classifier(song_files["long"])
     assert len(repr(prediction)) < 300 and "array" not in repr(prediction)
