@@ -256,10 +256,11 @@ def _apply_config(parser: SettingsParser, settings: type, path: Path) -> None:
             raise UserError(f"config '{path}': {key} is an empty list; name a value, or none")
         if value is False and bool not in kinds:
             value = "no"  # YAML's own reading of an unquoted no
-        if "positional" in fields[key].metadata:
-            parser.set_defaults(**{key: value})
-            continue
         values = value if isinstance(value, list) else [value]
+        if "positional" in fields[key].metadata:
+            texts = list(map(str, values))
+            parser.set_defaults(**{key: texts if list in kinds else texts[0]})
+            continue
         try:
             parsed = parser.parse_args([f"--{key}", *map(_flag_text, values)])
         except UserError as error:

@@ -43,6 +43,13 @@ def test_positionals_may_stand_on_both_sides_of_flags():
     assert parse(PredictArguments, argv=["--top_k", "3", "model", "a", "b"]).songs == ["a", "b"]
 
 
+def test_one_song_in_a_config_is_a_list_of_one(tmp_path):
+    """Not its letters, among which `/` is a folder of all there is."""
+    path = config(tmp_path, "model: 5\nsongs: a/b.mp3\n")
+    settings = parse(PredictArguments, argv=[path])
+    assert (settings.model, settings.songs) == ("5", ["a/b.mp3"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
