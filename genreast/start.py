@@ -54,6 +54,8 @@ def pretrained(args: TrainArguments):
     source = args.model_name_or_path
     if not is_pth(source):
         return models.from_pretrained(source, args.attn_implementation)
+    if not Path(source).is_file():
+        raise UserError(f"--model_name_or_path '{source}' is no file here; name an original .pth")
     if not args.pth_labels:
         raise UserError(
             f"'{source}' does not name its classes; give them in order, one a line, "

@@ -62,6 +62,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_label(original, tmp_path):
     assert model.config.id2label == dict(enumerate(NAMES))
 
 
+def test_a_checkpoint_that_is_not_there_is_told_before_its_labels_are_asked_for(tmp_path):
+    words = ["--model_name_or_path", str(tmp_path / "gone.pth")]
+    with pytest.raises(UserError, match=r"gone\.pth' is no file here"):
+        pretrained(parse(TrainArguments, argv=words))
+
+
 def test_another_number_of_labels_is_refused(original):
     with pytest.raises(UserError, match="has 3 classes, the label list 2"):
         from_pth(original[1], NAMES[:2])
