@@ -149,11 +149,14 @@ def _refuse_splits(folders: list[str], root: Path) -> None:
 def _too_few(genres: list[str], root: Path, genre_by: str, min_songs: int) -> str:
     found = f"only one genre, '{genres[0]}'," if genres else "no genre"
     found += f" of {min_songs} songs or more" if min_songs > 1 else " with a song"
+    where = {"folder": "", "tag": "the tags of the songs in "}.get(genre_by, f"'{genre_by}' for ")
+    found += f" found in {where}'{root}'; expected"
+    if min_songs > 1:
+        return f"{found} two or more: lower --min_songs_per_genre"
     if genre_by != "folder":
-        where = "the tags of the songs in" if genre_by == "tag" else f"'{genre_by}' for"
-        return f"{found} found in {where} '{root}'; expected two or more"
+        return f"{found} two or more; --genre_by also takes folder, tag and FILE.csv (path,genre)"
     return (
-        f"{found} found in '{root}'; expected a folder for each of two genres or more, such as"
+        f"{found} a folder for each of two genres or more, such as"
         f" {root / '0_jazz'} and {root / '1_rock'}. Genres that stand in the songs' tags or in a"
         " table: --genre_by tag, or FILE.csv (path,genre)"
     )

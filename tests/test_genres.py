@@ -88,7 +88,7 @@ def test_genres_of_few_songs_are_left_out_where_that_is_asked(tree):
     (left_out,) = (file for file in library.files if file.status)
     assert (left_out.path, left_out.status) == ("0_polka/a.mp3", "rare_genre")
     assert left_out.reason == "'0_polka' has fewer than 2 songs"
-    with pytest.raises(UserError, match="no genre of 3 songs or more found in"):
+    with pytest.raises(UserError, match=r"no genre of 3 songs .*: lower --min_songs_per_genre"):
         read_library(root, min_songs=3)
 
 
@@ -131,7 +131,7 @@ def test_genres_that_are_nowhere_are_asked_for(tree, tmp_path, genre_by):
     root, table = tree("raw/Album/a.mp3", "raw/Album/b.mp3") / "raw", tmp_path / "genres.csv"
     table.write_text("path,genre\nAlbum/a.mp3,jazz\nAlbum/b.mp3,\n")
     message = "no genre with a song found in the tags of" if genre_by == "tag" else "'jazz', with"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f"{message}.*; --genre_by also takes folder, tag and FILE"):
         read_library(root, str(table) if genre_by == "TABLE" else genre_by)
     with pytest.raises(UserError, match=r"--genre_by tag, or FILE\.csv \(path,genre\)"):
         read_library(root)
