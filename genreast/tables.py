@@ -26,7 +26,7 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
             reader = csv.DictReader(lines, restval="")
             if not {"path", column} <= set(reader.fieldnames or ()):
                 raise UserError(
-                    f"{flag} '{file}' has the columns {reader.fieldnames};"
+                    f"{flag} '{file}' has the columns {reader.fieldnames or []};"
                     f" expected 'path' (from RAW_DIR on) and '{column}', with commas between"
                 )
             for row in reader:

@@ -191,5 +191,8 @@ def test_a_table_is_checked(tmp_path):
     table.write_text("file,artist\n")
     with pytest.raises(UserError, match=r"columns \['file', 'artist'\]; expected 'path'"):
         read_table(str(table), "--group_by", "group")
+    table.write_text("")
+    with pytest.raises(UserError, match=r"columns \[\]; expected 'path'"):
+        read_table(str(table), "--group_by", "group")
     with pytest.raises(UserError, match=r"--genre_by '.*none\.csv' cannot be read"):
         read_table(str(tmp_path / "none.csv"), "--genre_by", "genre")
