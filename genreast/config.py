@@ -218,9 +218,11 @@ def _spell_out_booleans(settings: type, argv: list[str]) -> list[str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file. Raises UserError when it is missing, unreadable or no mapping."""
+    """A YAML mapping from a file. Raises UserError when it is missing, unreadable, no mapping, or
+    says a key twice."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"config '{path}' cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -231,6 +233,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"config '{path}' holds a {type(content).__name__}; expected lines of 'key: value'"
         )
+    keys = [key.value for key, _ in yaml.compose(text, yaml.SafeLoader).value]
+    if len(set(keys)) < len(keys):  # PyYAML would take the last
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f"config '{path}': {twice} stands there twice; leave one out")
     return content
 
 

@@ -59,6 +59,7 @@ def test_one_song_in_a_config_is_a_list_of_one(tmp_path):
         ("a: [1", "is not YAML"),
         ("seed:", "seed is empty; give it a value, or leave it out"),
         ("seed: [1, 2]", "seed holds a list; expected one value"),
+        ("seed: 1\nstrict: true\nseed: 2", "seed stands there twice; leave one out"),
     ],
 )
 def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
