@@ -49,10 +49,10 @@ def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int =
     else:
         names, without = _alike(_from_table(genre_by, files)), "no genre in the table of genres"
     songs = Counter(names[file.path] for file in files if not file.status and file.path in names)
+    if genre_by == "folder":
+        _refuse_splits(sorted(songs), root)
     enough = sorted(name for name, count in songs.items() if count >= min_songs)
     genres = _in_order(enough, indexed=genre_by != "tag")
-    if genre_by == "folder":
-        _refuse_splits(list(genres.values()), root)
     if len(genres) < 2:
         raise UserError(_too_few(list(genres.values()), root, genre_by, min_songs))
 

@@ -90,6 +90,8 @@ def test_genres_of_few_songs_are_left_out_where_that_is_asked(tree):
     assert left_out.reason == "'0_polka' has fewer than 2 songs"
     with pytest.raises(UserError, match=r"no genre of 3 songs .*: lower --min_songs_per_genre"):
         read_library(root, min_songs=3)
+    with pytest.raises(UserError, match="only one genre, 'test'"):  # no split, where others are not
+        read_library(tree("test/a.mp3", "test/b.mp3", "test/c.mp3"), min_songs=3)
 
 
 def test_a_tag_s_number_is_its_genre_s_and_a_table_s_its_place(tmp_path):
