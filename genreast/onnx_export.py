@@ -72,7 +72,7 @@ def export(model_dir: Path, clips: list[KnownClip]) -> None:
         }
         (target / MEASUREMENTS).write_text(json.dumps(measurements, indent=2) + "\n")
 
-    fill_aside(folder, (*FILES, MEASUREMENTS), fill)
+    fill_aside(folder, (*FILES, MEASUREMENTS), fill, mark=MEASUREMENTS)
 
 
 def write_float32(model: Any, path: Path) -> None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from genreast.errors import UserError
 from genreast.hub_ids import is_hub_id
-from genreast.pages import is_sealed, write_page
+from genreast.pages import PAGE_FILE, is_sealed, write_page
 from genreast.pretrained import (
     CONFIG_FILE,
     EXTRACTOR_FILE,
@@ -156,41 +156,45 @@ def stage_model(
     fill_aside(staging_dir, STAGED, fill)
 
 
-def fill_aside(staging_dir: Path, patterns: tuple[str, ...], fill: Callable[[Path], None]) -> None:
+def fill_aside(
+    staging_dir: Path,
+    patterns: tuple[str, ...],
+    fill: Callable[[Path], None],
+    mark: str = PAGE_FILE,
+) -> None:
     """Fill a folder aside and, once it is whole, move what it holds into the staging folder.
 
-    An earlier staging is replaced. Raises UserError when other files lie there, or its page was
-    edited since, or another run is at it.
+    An earlier staging, told by its file `mark`, is replaced. Raises UserError when other files lie
+    there, or its page was edited since, or another run is at it.
     """
+    has_page = mark == PAGE_FILE  # an export to ONNX has none, nor a flag for its place
+    remedy = "move it away" + (", or name an empty --staging_dir" if has_page else "")
     if staging_dir.exists() and not staging_dir.is_dir():
-        raise UserError(f"'{staging_dir}' is a file: name a folder as --staging_dir")
+        raise UserError(f"'{staging_dir}' is a file: {remedy}")
     names = files_in(staging_dir)
     foreign = [name for name in names if not belongs(name, patterns)]
-    page = staging_dir / "README.md"
-    if "README.md" in patterns and names and not foreign:
-        if not page.is_file():
+    made_here = staging_dir / mark
+    if mark in patterns and names and not foreign:
+        if not made_here.is_file():
             foreign = names
-        elif not is_sealed(page.read_text(encoding="utf-8", errors="replace")):
+        elif has_page and not is_sealed(made_here.read_text(encoding="utf-8", errors="replace")):
             raise UserError(
-                f"'{page}' was not made here, or edited since: move it away, or name an empty"
-                " --staging_dir (the words of every page are in model_card.md)"
+                f"'{made_here}' was not made here, or edited since: {remedy} (the words of every"
+                " page are in model_card.md)"
             )
     if foreign:
-        raise UserError(
-            f"'{staging_dir}' holds {foreign[0]}, which no staging made:"
-            " move it away, or name an empty --staging_dir"
-        )
+        raise UserError(f"'{staging_dir}' holds {foreign[0]}, which no staging made: {remedy}")
     place = staging_dir.resolve()  # "." lies in no parent of its own, nor does a link's folder
     place.parent.mkdir(parents=True, exist_ok=True)
     with _aside(place) as aside:
         fill(aside)
-        # The folder itself stays: the user may stand in it. The page, which tells that it was made
+        # The folder itself stays: the user may stand in it. The mark, which tells that it was made
         # here, goes last and comes first, so that a stop in between is mended by staging again.
         place.mkdir(exist_ok=True)
-        for entry in sorted(place.iterdir(), key=_is_page):
+        for entry in sorted(place.iterdir(), key=lambda entry: entry.name == mark):
             remove = shutil.rmtree if entry.is_dir() and not entry.is_symlink() else Path.unlink
             remove(entry)
-        for entry in sorted(aside.iterdir(), key=_is_page, reverse=True):
+        for entry in sorted(aside.iterdir(), key=lambda entry: entry.name != mark):
             shutil.move(entry, place / entry.name)
 
 
@@ -214,10 +218,6 @@ def _aside(place: Path) -> Iterator[Path]:
         # While the lock is held: who opened the file before sees that it has lost its name.
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
-
-
-def _is_page(path: Path) -> bool:
-    return path.name == "README.md"
 
 
 def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:

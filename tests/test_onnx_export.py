@@ -131,6 +131,19 @@ def test_the_same_model_is_exported_once_and_a_changed_one_again(exported, tmp_p
     assert files_in(model_dir / "onnx") == files_in(exported / "onnx"), "the earlier one stays"
 
 
+@pytest.mark.parametrize("made_elsewhere", [["notes.txt", "measurements.json"], ["model.onnx"]])
+def test_what_no_export_made_stays_and_no_flag_is_named(exported, tmp_path, made_elsewhere):
+    model_dir = tmp_path / "model"
+    shutil.copytree(exported, model_dir, ignore=shutil.ignore_patterns("onnx"))
+    (model_dir / "onnx").mkdir()
+    for name in made_elsewhere:
+        (model_dir / "onnx" / name).write_text("{}")
+    words = rf"holds {made_elsewhere[0]}, which no staging made: move it away$"
+    with pytest.raises(UserError, match=words):
+        onnx_export.export(model_dir, known_clips(model_dir, None, {}, None))
+    assert files_in(model_dir / "onnx") == sorted(made_elsewhere)
+
+
 def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
