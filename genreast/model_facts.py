@@ -15,7 +15,7 @@ from transformers import ASTConfig
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub
-from genreast.model_window import window_samples
+from genreast.model_window import longest_window, window_samples
 from genreast.staging import genres_of, open_weights, read_json
 from genreast.summary import unit_of
 
@@ -32,6 +32,7 @@ class ModelFacts:
     # The model folder
     genres: list[str] = field(default_factory=list)
     window_seconds: float = 10.0
+    longest_seconds: float = 10.0  # of a file that is not cut into windows
     parameters: int | None = None
 
     # training_config.yaml
@@ -96,6 +97,7 @@ def read_facts(
     that the model was not trained on (or measured on, where that alone is known) is not named.
     """
     config = read_json(staged / "config.json")
+    model = ASTConfig.from_dict(config)
     with open_weights(staged / "model.safetensors") as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
     training = _read(staged / "training_config.yaml", yaml.safe_load)
@@ -116,7 +118,8 @@ def read_facts(
         license=license,
         dataset_repo=dataset_repo,
         genres=genres,
-        window_seconds=window_samples(ASTConfig.from_dict(config)) / SAMPLING_RATE,
+        window_seconds=window_samples(model) / SAMPLING_RATE,
+        longest_seconds=longest_window(model) / SAMPLING_RATE,
         parameters=sum(map(math.prod, shapes)),
         base_model=base_model if could_be_on_the_hub(base_model) else None,
         trained_on=dataset if could_be_on_the_hub(dataset) else None,

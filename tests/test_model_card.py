@@ -14,6 +14,7 @@ from hub_store import front_matter, metadata_errors
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from trained_model import GENRES, make_evaluation, make_model_dir, make_onnx_measurements
+from transformers import ASTFeatureExtractor
 
 from genreast.card_words import HELD_OUT, OTHER_DATASET, CardWords, few
 from genreast.errors import UserError
@@ -138,6 +139,24 @@ def test_genres_stand_in_the_order_of_the_outputs_not_of_their_numbers_spelling(
     (tmp_path / "config.json").write_text(json.dumps(config, sort_keys=True))
     (tmp_path / "model.safetensors").symlink_to(staged / "model.safetensors")
     assert read_facts(tmp_path, "alice/genre").genres == names
+
+
+def test_the_pipeline_hears_as_much_of_a_file_as_the_page_says(staged, tmp_path):
+    """A model that was trained on clips of 5 s still takes in all that it has room for."""
+    shutil.copytree(staged, tmp_path, dirs_exist_ok=True)
+    config = json.loads((staged / "config.json").read_text()) | {"clip_seconds": 5.0}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    page = render(read_facts(tmp_path, "alice/genre"), TEMPLATE)
+    words = (
+        r"A file of up to 5 seconds, .* \(of a longer file this hears the first ([\d.]+) seconds\)"
+    )
+    heard = round(float(re.search(words, page)[1]) * 16_000)
+    sound = np.random.default_rng(0).normal(0, 0.1, 12 * 16_000).astype("float32")
+    extractor = ASTFeatureExtractor.from_pretrained(tmp_path)
+    whole, kept, half = (
+        extractor(sound[:n], 16_000)["input_values"] for n in (None, heard, heard // 2)
+    )
+    assert np.array_equal(whole, kept) and not np.array_equal(whole, half)
 
 
 def test_a_genre_that_was_renamed_since_the_training_keeps_its_songs(staged, tmp_path):
