@@ -31,7 +31,7 @@ def load(name: str) -> tuple[Any, Any]:
 
     Raises UserError as `read_config` and `load_ast` do, and when it is no genre classifier.
     """
-    _check_classifier(name, read_config(name))
+    check_classifier(name, read_config(name))
     if Path(name).is_dir():
         _check_file(name, EXTRACTOR_FILE)
         _check_file(name, WEIGHTS_FILE)
@@ -121,6 +121,35 @@ def _faults(name: str) -> Iterator[None]:
         raise UserError(f"model '{name}' cannot be loaded: {words}") from error
 
 
+def check_classifier(name: str, config: dict[str, Any]) -> None:
+    """Refuse a model whose outputs are not the probabilities of genres with names."""
+    architecture = (config.get("architectures") or ["ASTForAudioClassification"])[0]
+    if architecture != "ASTForAudioClassification":
+        raise UserError(
+            f"model '{name}' is a bare {architecture}, not audio classification; "
+            "fine-tune it first with train_hf.py"
+        )
+    problem = config.get("problem_type") or ONE_LABEL
+    if problem != ONE_LABEL:
+        raise UserError(
+            f"model '{name}' is of problem_type '{problem}' (in its {CONFIG_FILE}); expected one "
+            "genre a song; fine-tune it first with train_hf.py"
+        )
+    labels = config.get("id2label") or {}
+    names = list(labels.values()) if isinstance(labels, dict) else labels
+    if all(str(each).startswith("LABEL_") for each in names):
+        raise UserError(
+            f"model '{name}' has no label names (id2label in its config.json); write them there"
+        )
+    numbers = {str(number) for number in range(len(names))}
+    named = all(isinstance(each, str) and each.strip() for each in names)
+    if names is labels or set(labels) != numbers or not named or len(set(names)) < len(names):
+        raise UserError(
+            f"the id2label in the {CONFIG_FILE} of model '{name}' is {str(labels)[:200]}; expected "
+            'the numbers from 0, each with a name of its own, as in {"0": "jazz", "1": "rock"}'
+        )
+
+
 def label_names(model: Any) -> list[str]:
     """The genres in the order of the model's outputs."""
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
@@ -153,35 +182,6 @@ def weights_fingerprint(name: str | Path) -> str:
 def _check_file(name: str, file: str) -> None:
     if not (Path(name) / file).is_file():
         raise UserError(f"'{name}' is no model folder: it holds no {file}")
-
-
-def _check_classifier(name: str, config: dict[str, Any]) -> None:
-    """Refuse a model whose outputs are not the probabilities of genres with names."""
-    architecture = (config.get("architectures") or ["ASTForAudioClassification"])[0]
-    if architecture != "ASTForAudioClassification":
-        raise UserError(
-            f"model '{name}' is a bare {architecture}, not audio classification; "
-            "fine-tune it first with train_hf.py"
-        )
-    problem = config.get("problem_type") or ONE_LABEL
-    if problem != ONE_LABEL:
-        raise UserError(
-            f"model '{name}' is of problem_type '{problem}' (in its {CONFIG_FILE}); expected one "
-            "genre a song; fine-tune it first with train_hf.py"
-        )
-    labels = config.get("id2label") or {}
-    names = list(labels.values()) if isinstance(labels, dict) else labels
-    if all(str(each).startswith("LABEL_") for each in names):
-        raise UserError(
-            f"model '{name}' has no label names (id2label in its config.json); write them there"
-        )
-    numbers = {str(number) for number in range(len(names))}
-    named = all(isinstance(each, str) and each.strip() for each in names)
-    if names is labels or set(labels) != numbers or not named or len(set(names)) < len(names):
-        raise UserError(
-            f"the id2label in the {CONFIG_FILE} of model '{name}' is {str(labels)[:200]}; expected "
-            'the numbers from 0, each with a name of its own, as in {"0": "jazz", "1": "rock"}'
-        )
 
 
 def _check_extractor(name: str, model: Any, extractor: Any) -> None:

@@ -26,6 +26,7 @@ from genreast.pretrained import (
     MODEL_FILES,
     RECORD_FILE,
     WEIGHTS_FILE,
+    check_classifier,
     weights_fingerprint,
 )
 from genreast.songs import is_junk
@@ -85,12 +86,7 @@ def check_model_dir(model_dir: Path) -> None:
             f"'{model_dir}' holds {config.get('architectures') or 'no architecture'}; expected an"
             " ASTForAudioClassification, as train_hf.py writes it"
         )
-    labels = list((config.get("id2label") or {}).values())
-    if not labels or all(re.fullmatch(r"LABEL_\d+", str(label)) for label in labels):
-        raise UserError(
-            f"the labels in {model_dir}/config.json are {', '.join(labels[:3]) or 'missing'}:"
-            " set id2label and label2id to the genres' names"
-        )
+    check_classifier(str(model_dir), config)
     extractor = read_json(model_dir / EXTRACTOR_FILE).get("feature_extractor_type")
     if extractor != "ASTFeatureExtractor":
         raise UserError(

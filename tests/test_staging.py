@@ -428,7 +428,9 @@ def test_a_folder_that_is_no_trained_model_is_named(model_dir, tmp_path):
     "name, change, words",
     [
         ("config.json", {"architectures": ["BertModel"]}, "expected an ASTForAudio"),
-        ("config.json", {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "set id2label"),
+        ("config.json", {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "no label names"),
+        ("config.json", {"id2label": ["jazz", "rock"]}, "expected the numbers from 0"),
+        ("config.json", {"id2label": {"one": "jazz"}}, "expected the numbers from 0"),
         ("preprocessor_config.json", {"feature_extractor_type": "Wav2Vec2"}, "expected"),
     ],
 )
