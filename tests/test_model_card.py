@@ -218,6 +218,8 @@ def test_songs_that_no_group_keeps_together_are_told_of(group_by, alone, split_f
     assert f"\n- never in two splits: {split_fact}\n" in page
     assert f"by bootstrap over 8 groups{each}.\n" in page
     assert ("Songs of one artist may be in the training and the test split" in page) == caveat
+    facts.split = "train"
+    assert "Songs of one artist may be" not in render(facts, TEMPLATE), "of course they are"
 
 
 def test_where_clips_were_measured_no_songs_are_told_of(staged, tmp_path):
