@@ -1,5 +1,6 @@
 """What goes wrong between here and the Hub: what to try again, and how to say it."""
 
+import tempfile
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,6 +8,8 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_token
+
+from genreast.errors import DISK_FULL
 
 WAITS = (1, 2, 4, 8)  # seconds between the tries of a call that the client does not retry itself
 LONGEST_WAIT = 120  # seconds; a Hub that asks for more is reported, not waited for
@@ -71,6 +74,11 @@ def explain(error: Exception, repo: str, endpoint: str) -> str:
             text += f" ({words[0]})"
     elif isinstance(error, httpx2.TransportError):
         text = f"the connection to {endpoint} failed: {type(error).__name__} {error}".rstrip()
+    elif isinstance(error, OSError) and error.errno in DISK_FULL:  # nothing else is written here
+        text = (
+            f"no room is left in '{tempfile.gettempdir()}', where it is read back to: make some, or"
+            " set TMPDIR to a folder elsewhere"
+        )
     elif isinstance(error, UnicodeEncodeError):
         text = "the token holds letters that no token has: copy it again, or use `hf auth login`"
     else:

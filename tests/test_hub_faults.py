@@ -1,5 +1,6 @@
 """A Hub in trouble: every step fails in turn, and a repository is never left half published."""
 
+import errno
 import json
 import re
 import time
@@ -231,6 +232,18 @@ def test_a_hub_that_is_not_there_is_named(api, staged, monkeypatch, capfd):
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set") as offline:
         publish(staged, GENRE, seen, api=api)
     message_of(offline, capfd)
+
+
+def test_a_disk_that_is_full_when_it_is_read_back_is_told_with_what_to_do(
+    hub, api, staged, monkeypatch, capfd
+):
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(api, "snapshot_download", full)
+    with pytest.raises(UserError, match=r"no room is left in '/.* set TMPDIR to") as failure:
+        publish(staged, GENRE, seen, api=api)
+    assert re.search(r"Commit \w{8} is on alice/genre", message_of(failure, capfd))
 
 
 def test_what_came_back_other_than_it_was_sent_is_refused(hub, api, staged):
