@@ -126,10 +126,10 @@ def measure(model: Any, folder: Path, features: np.ndarray) -> dict[str, Any]:
     weights = sum(parameter.nbytes for parameter in model.parameters())
     rows = [{"file": "model.safetensors", "precision": "float32", "bytes": weights}]
     rows[0]["seconds"] = seconds
+    # One by one: plain attention over eight long windows takes tens of gigabytes.
+    clips = np.split(features, len(features))
     for name, precision in FILES.items():
         session = _session(folder / name)
-        # One by one: plain attention over eight long windows takes tens of gigabytes.
-        clips = np.split(features, len(features))
         logits = np.concatenate([session.run(["logits"], {"input_values": x})[0] for x in clips])
         difference = float(np.abs(logits - expected).max())
         if precision == "float32" and not difference <= TOLERANCE:

@@ -59,8 +59,6 @@ def _check_given(args: PushArguments) -> dict:
         return {}
     model_dir = Path(args.model_dir)
     staging.check_model_dir(model_dir)
-    if args.license is None:
-        print(NO_LICENSE, file=sys.stderr)
     metrics = staging.read_evaluation(model_dir, Path(args.evaluation)) if args.evaluation else {}
     if args.onnx:
         # Transformers' models take seconds to import: what needs none is checked first.
@@ -74,6 +72,8 @@ def _pack_model(args: PushArguments, metrics: dict, template: Path) -> Parcel:
     from genreast import onnx_export
     from genreast.score_check import check_scores, describe, known_clips
 
+    if args.license is None:
+        print(NO_LICENSE, file=sys.stderr)
     model_dir = Path(args.model_dir)
     evaluation = Path(args.evaluation) if args.evaluation else None
     folder = _staging_dir(args, model_dir / "hub_staging")
