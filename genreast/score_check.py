@@ -90,18 +90,15 @@ def _evaluated(
     path = evaluation / "predictions.csv"
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     config = ASTConfig.from_pretrained(model_dir)
-    labels, longest = list(config.id2label.values()), window_samples(config)
-    if not rows or not {"clip", *labels} <= rows[0].keys():
+    rows, longest = _predictions(path, list(config.id2label.values())), window_samples(config)
+    if not rows:
         return []
     split = Path(dataset_dir or metrics.get("dataset") or "") / str(metrics.get("split"))
     tolerance = TOLERANCES.get(metrics.get("precision"), TOLERANCES["float32"])
     spread = (rows[number * len(rows) // CLIPS] for number in range(CLIPS))
-    chosen = {row["clip"]: row for row in spread}
     clips = []
-    for name, row in chosen.items():
+    for name, scores in dict(spread).items():
         # A clip's name is its path in the split's folder, or in that of its only genre.
         paths = [split / name, *split.glob(f"*/{glob.escape(name)}")]
         try:
@@ -109,9 +106,21 @@ def _evaluated(
         except AudioError:
             continue
         if FRAME_LENGTH <= len(samples) <= longest:
-            scores = {label: float(row[label]) for label in labels}
             clips.append(KnownClip(name, samples, scores, tolerance))
     return clips
+
+
+def _predictions(path: Path, labels: list[str]) -> list[tuple[str, dict[str, float]]]:
+    """Each clip of a predictions.csv with its scores; none where the table is of other genres."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, restval="")
+            if not {"clip", *labels} <= set(rows.fieldnames or ()):
+                return []
+            return [(row["clip"], {label: float(row[label]) for label in labels}) for row in rows]
+    except (ValueError, csv.Error) as error:
+        reason = one_line(error)
+        raise UserError(f"'{path}' is damaged or edited ({reason}): evaluate again") from error
 
 
 def _scores_of_model(model_dir: Path, samples: np.ndarray) -> dict[str, float]:

@@ -141,3 +141,20 @@ def test_a_folder_that_does_not_load_is_refused(trained, folder):
     (folder / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"pipeline\(\) cannot load what is to be published"):
         check_scores(folder, clips)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda table: table[: table.rindex(b"jazz,") + 5], "could not convert string to float"),
+        (lambda table: table.replace(b"jazz,0.", b"jazz,0;"), "could not convert string to float"),
+        (lambda table: table.replace(b"0.flac", b"\xe9.flac"), "can't decode byte 0xe9"),
+    ],
+)
+def test_a_table_of_predictions_that_was_damaged_is_named(
+    trained, evaluation, dataset_dir, tmp_path, damage, reason
+):
+    table = (evaluation / "predictions.csv").read_bytes()
+    (tmp_path / "predictions.csv").write_bytes(damage(table))
+    with pytest.raises(UserError, match=rf"predictions\.csv' is damaged or edited \(.*{reason}"):
+        known_clips(trained, tmp_path, METRICS, dataset_dir)
