@@ -21,6 +21,8 @@ from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_a
 from genreast.pretrained import WEIGHTS_FILE
 from genreast.staging import files_in
 
+NAMED = 12  # deleted files that are told by name; of a dataset's clips it may be a million
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -128,7 +130,9 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
         patiently(lambda: api.create_tag(**destination.place, **call))
 
     if stale:
-        notes.append(f"deleted there, for it was not staged this time: {', '.join(stale)}")
+        more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""
+        named = ", ".join(stale[:NAMED]) + more
+        notes.append(f"deleted there, for it was not staged this time: {named}")
     url = pull_request or f"{api.endpoint}/{destination.page}"
     return Publication(commit, url, bool(changed or stale), tuple(notes))
 

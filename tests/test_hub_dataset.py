@@ -222,6 +222,13 @@ def test_the_other_format_takes_the_place_of_the_first_and_of_nothing_else(hub, 
     assert "train/metadata.parquet" in files
 
 
+def test_of_thousands_of_clips_that_go_a_few_are_named(hub, api, dataset_dir):
+    publish(stage(dataset_dir, as_audiofolder=True), SONGS, api=api)
+    (note,) = publish(stage(dataset_dir), SONGS, api=api).notes
+    gone = [*dataset_dir.glob("*/*.flac"), *dataset_dir.glob("*/metadata.parquet")]
+    assert note.count("train/") == 12 and note.endswith(f" and {len(gone) - 12} more")
+
+
 def test_a_private_dataset_stays_private(hub, api, dataset_dir):
     publish(stage(dataset_dir, license=None), replace(SONGS, private=True), api=api)
     assert hub.repo("alice/songs", "dataset").private
