@@ -195,6 +195,12 @@ def _check_best(args: TrainingArguments, faults: Faults) -> None:
                 f"--{name} is no; the best checkpoint is picked by it: set epoch, or steps for both"
                 " of them, or --load_best_model_at_end false",
             )
+        judged, saved = (_text(args, name) for name in ("eval_strategy", "save_strategy"))
+        faults.unless(
+            saved in (judged, "best", "no") or judged == "no",
+            f"--save_strategy is {saved} with --eval_strategy {judged}; the best checkpoint is one "
+            "that is judged when it is saved: set both alike, or --load_best_model_at_end false",
+        )
     metric = args.metric_for_best_model.removeprefix("eval_")
     level, _, name = metric.partition("_")
     faults.unless(

@@ -198,6 +198,10 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
         ({"dataloader_prefetch_factor": 4}, "it takes --dataloader_num_workers above 0"),
         ({"dataloader_multiprocessing_context": "fork"}, "takes --dataloader_num_workers above"),
         ({"save_strategy": "best", "eval_strategy": "no"}, "best with --eval_strategy no, which"),
+        (
+            {"eval_strategy": "steps", "load_best_model_at_end": True},
+            "--save_strategy is epoch with --eval_strategy steps; .* set both alike",
+        ),
         ({"eval_accumulation_steps": 0}, "--eval_accumulation_steps is 0; expected 1 or more"),
         ({"max_steps": 0}, "--max_steps is 0, which trains nothing"),
         ({"train_sampling_strategy": "group_by_length"}, "leave it out: what is drawn follows"),
@@ -218,7 +222,7 @@ def test_what_another_process_alone_meets_is_told(monkeypatch, capsys):
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path):
     with pytest.raises(UserError, match=words):
-        TrainArguments(output_dir=str(tmp_path), load_best_model_at_end=False, **settings)
+        TrainArguments(output_dir=str(tmp_path), **{"load_best_model_at_end": False} | settings)
 
 
 @pytest.mark.parametrize(
