@@ -119,7 +119,8 @@ def load_weights(model: nn.Module, folder: str | Path) -> None:
     if report["missing_keys"]:
         raise UserError(
             f"'{folder}' holds a part of the model alone, as a linear probe saves it; expected all "
-            "its weights: resume with the settings it was made with (--freeze body)"
+            "its weights: resume with the settings it was made with (--freeze body, and no "
+            "augmentation, as configs/linear_probe.yaml sets them)"
         )
     _put(model, saved.state_dict())
 

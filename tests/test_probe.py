@@ -113,5 +113,5 @@ def test_a_probe_goes_on_from_its_checkpoint_and_is_averaged(
     )
     for name, weights in whole.items():
         torch.testing.assert_close(resumed[name], weights, atol=1e-6, rtol=0)
-    with pytest.raises(UserError, match="holds a part of the model alone"):
+    with pytest.raises(UserError, match="freeze body, and no augmentation"):
         run_training(short_start, genre_dataset, tmp_path / "other", *resume)
