@@ -176,6 +176,8 @@ class TrainArguments(TrainingArguments):
         self.dataloader_num_workers = self.dataloader_num_workers or 0
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
+        if "log_level_replica" not in self.given:
+            self.log_level_replica = "passive"  # as the first process's: the others would say more
         super().__post_init__()
         if self.lr_scheduler_type in BY_SCORE:
             mode = "max" if self.greater_is_better else "min"

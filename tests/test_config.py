@@ -1,6 +1,7 @@
 """Settings: configs are flags written down, and every mistake is named."""
 
 import dataclasses
+import logging
 import os
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from transformers.utils import logging as transformers_logging
 
 from genreast.arguments import EvaluateArguments, PredictArguments, PrepareArguments, PushArguments
 from genreast.config import own_settings, parse
@@ -163,6 +165,21 @@ def test_of_the_trainers_own_settings_those_given_are_recorded(settings, theirs,
     found, ours = own_settings(args), TrainArguments.__annotations__
     assert {name: value for name, value in found.items() if name not in ours} == theirs
     assert set(ours) <= set(found) and found["eval_strategy"] == "epoch"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_no_process_says_more_than_the_first(first, tmp_path, monkeypatch):
+    """The Trainer takes this for how much the libraries say: a replica had them warn."""
+    monkeypatch.setattr(TrainArguments, "should_log", first)
+    before = transformers_logging.get_verbosity()
+    try:
+        transformers_logging.set_verbosity_error()
+        args = TrainArguments(output_dir=str(tmp_path))
+        assert args.get_process_log_level() == logging.ERROR
+        louder = TrainArguments(output_dir=str(tmp_path), log_level_replica="info")
+        assert louder.get_process_log_level() == (logging.ERROR if first else logging.INFO)
+    finally:
+        transformers_logging.set_verbosity(before)
 
 
 TRAINING_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
