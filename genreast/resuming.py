@@ -16,7 +16,7 @@ SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequ
 LAST_FILE = "trainer_state.json"  # that the Trainer writes of a checkpoint
 UNTOLD = (  # where a run lies and what is seen of it; of the dataset its content is compared
     *("output_dir", "resume_from_checkpoint", "dataset", "dataloader_num_workers", "local_rank"),
-    *("disable_tqdm", "report_to", "run_name"),
+    *("disable_tqdm", "report_to", "run_name", "log_level", "log_level_replica"),
 )
 
 
