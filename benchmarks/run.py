@@ -24,10 +24,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small and short, results kept apart")
     parser.add_argument("--only", nargs="+", help="these benchmarks alone")
     args = parser.parse_args()
+    steps = quick_steps() if args.quick else full_steps()
+    known = dict.fromkeys(name for name, *_ in steps)
+    if unknown := [name for name in args.only or () if name not in known]:
+        parser.error(f"not measured here: {', '.join(unknown)}; expected {', '.join(known)}")
     if args.quick and not args.only:
         shutil.rmtree(QUICK, ignore_errors=True)
     failed = []
-    for name, *flags in quick_steps() if args.quick else full_steps():
+    for name, *flags in steps:
         if args.only and name not in args.only:
             continue
         words = ["-m", f"benchmarks.{name}", *map(str, flags), *["--quick"] * args.quick]

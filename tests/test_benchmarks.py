@@ -11,6 +11,7 @@ from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import features, loading, probe, scaling, streaming, table
+from benchmarks import run as runs
 from benchmarks.growth import Growth, exponents
 from benchmarks.made_dataset import make_dataset
 from benchmarks.markdown import fill, read_results
@@ -111,6 +112,15 @@ def test_a_missed_target_is_said_with_its_reason(monkeypatch):
 def test_every_step_of_a_run_is_a_module():
     for name, *_ in full_steps() + quick_steps():
         assert (ROOT / "benchmarks" / f"{name}.py").is_file()
+
+
+def test_what_a_run_does_not_measure_is_refused(monkeypatch, capsys):
+    """A GPU's benchmarks are none of a machine without one: nothing was run, and that was well."""
+    monkeypatch.setattr("benchmarks.run.gpu", list)
+    monkeypatch.setattr("sys.argv", ["run", "--quick", "--only", "features", "gpu"])
+    with pytest.raises(SystemExit):
+        runs.main()
+    assert "not measured here: gpu; expected features, prepare" in capsys.readouterr().err
 
 
 def test_features_are_measured_beside_the_extractor():
