@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 
+import yaml
 from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from genreast.errors import one_line
 
 
 def main() -> None:
@@ -30,6 +33,9 @@ def main() -> None:
         found = [failure.exitcode for failure in error.failures.values()]
         # The launcher itself ends the others so, once one has failed.
         statuses = [status for status in found if status != -signal.SIGTERM] or found
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:  # nothing was launched
+        print(f"error: accelerate cannot launch this: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
     else:
         return
     killed = [-status for status in statuses if status < 0]

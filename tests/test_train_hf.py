@@ -308,6 +308,26 @@ def test_a_mistake_under_the_launcher_is_one_message(tmp_path, monkeypatch, capf
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, "config.yaml` does not exist"),
+        ("compute_environment: LOCAL_MACHINE\n", "`distributed_type` must be specified"),
+        ("compute_environment: [", "while parsing"),
+    ],
+)
+def test_what_accelerate_cannot_launch_is_one_message(config, words, tmp_path, monkeypatch, capfd):
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(config)
+    argv = ["launch", "--config_file", str(tmp_path / "config.yaml"), "train_hf.py"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as stop:
+        launch.main()
+    told = capfd.readouterr().err
+    assert stop.value.code == 2 and told.startswith("error: accelerate cannot launch this: ")
+    assert words in told and told.count("\n") == 1
+
+
 def test_a_loss_that_is_no_number_stops_with_a_remedy(genre_dataset, short_start, tmp_path, capfd):
     words = command(short_start, genre_dataset, tmp_path / "out")[2 : -len(FAST)]
     with pytest.raises(UserError, match="lower --learning_rate"):
