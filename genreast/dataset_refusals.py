@@ -44,8 +44,9 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
                 "names; rename the folder"
             ) from error
         if folder.exists():
-            found = error.__cause__ or error  # `datasets` says of some that one occurred, no more
-            cause = (str(found).strip() or type(found).__name__).splitlines()[0]
+            # Of some `datasets` says that one occurred, and no more.
+            hidden = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+            cause = (str(hidden or error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"'{dataset}' is not a dataset ({cause}); {make}") from error
         words = hub_words(error, "dataset")
         remedy = f"; {make}" if "a folder here" in words else ""
