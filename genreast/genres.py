@@ -147,7 +147,8 @@ def _refuse_splits(folders: list[str], root: Path) -> None:
 
 
 def _too_few(genres: list[str], root: Path, genre_by: str, min_songs: int) -> str:
-    found = f"only one genre, '{genres[0]}'," if genres else "no genre"
+    none = "no genre's folder" if genre_by == "folder" else "no genre"
+    found = f"only one genre, '{genres[0]}'," if genres else none
     found += f" of {min_songs} songs or more" if min_songs > 1 else " with a song"
     where = {"folder": "", "tag": "the tags of the songs in "}.get(genre_by, f"'{genre_by}' for ")
     found += f" found in {where}'{root}'; expected"

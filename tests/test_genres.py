@@ -35,7 +35,7 @@ def test_a_genre_that_is_no_unicode_gets_a_name_that_is(tree):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ([], "no genre with a song found"),
+        ([], "no genre's folder with a song found"),
         (["jazz/a.mp3"], "only one genre, 'jazz'"),
         (["jazz/a.mp3", "rock/cover.jpg"], "only one genre, 'jazz'"),
         (["1_jazz/a.mp3", "1_rock/a.mp3"], "'1_jazz' and '1_rock' have the same index 1"),
@@ -88,7 +88,7 @@ def test_genres_of_few_songs_are_left_out_where_that_is_asked(tree):
     (left_out,) = (file for file in library.files if file.status)
     assert (left_out.path, left_out.status) == ("0_polka/a.mp3", "rare_genre")
     assert left_out.reason == "'0_polka' has fewer than 2 songs"
-    with pytest.raises(UserError, match=r"no genre of 3 songs .*: lower --min_songs_per_genre"):
+    with pytest.raises(UserError, match=r"folder of 3 songs .*: lower --min_songs_per_genre"):
         read_library(root, min_songs=3)
     with pytest.raises(UserError, match="only one genre, 'test'"):  # no split, where others are not
         read_library(tree("test/a.mp3", "test/b.mp3", "test/c.mp3"), min_songs=3)
