@@ -14,7 +14,7 @@ from genreast.errors import UserError, check_writable
 from genreast.evaluation import Scored
 from genreast.held_out import as_trained, training_record
 from genreast.inference import GenreClassifier
-from genreast.pretrained import weights_fingerprint
+from genreast.pretrained import read_config, weights_fingerprint
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def load(args: EvaluateArguments) -> Task:
     folder = Path(args.output_dir)
     check_outside(folder, args.dataset)
     evaluation.check_folder(folder, {"split": args.split})
+    read_config(args.model)  # or a mistaken name is told when the dataset is downloaded
     columns = (args.audio_column, args.label_column, args.song_column)
     dataset = load_splits(args.dataset, *columns, args.dataset_config)
     classifier = GenreClassifier.from_pretrained(args.model, args.device, args.precision)

@@ -104,6 +104,12 @@ def test_the_precision_is_recorded_and_told_of_where_it_is_slow(
         assert ("only imitates bfloat16" in told) == (precision == "bfloat16")
 
 
+def test_a_model_that_is_not_there_is_told_before_a_dataset_is_downloaded(evaluate_model, tmp_path):
+    absent = tmp_path / "model"
+    status, _, told = evaluate_model(absent, "--dataset", tmp_path / "data")
+    assert status == 2 and f"model '{absent}' is not there" in told
+
+
 def stopped(*_, **__):
     raise KeyboardInterrupt
 
