@@ -17,6 +17,7 @@ from genreast import model as models
 from genreast.audiofolder import dataset_fingerprint, label_names, load_splits, preparation
 from genreast.batches import ClipDataset
 from genreast.callbacks import Patience
+from genreast.checkpoints import standing
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
 from genreast.held_out import with_validation
@@ -36,7 +37,7 @@ from genreast.run_folder import (
 from genreast.shards import read_shards, with_sound
 from genreast.start import normalisation, seed_of_validation, start_model
 from genreast.streaming import StreamedClips
-from genreast.training import GenreTrainer, standing
+from genreast.training import GenreTrainer
 from genreast.training_faults import plain_faults
 from genreast.workers import share_of_cores
 

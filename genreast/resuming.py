@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import ASTConfig, TrainerCallback
 
+from genreast.checkpoints import scores_at
 from genreast.config import all_settings
 from genreast.errors import UserError
 from genreast.held_out import RESUME_FILE
@@ -112,9 +113,8 @@ class ResumeSettings(TrainerCallback):
 
 def best_by(metric: str, state: dict[str, Any]) -> float | None:
     """What the best checkpoint of a Trainer's state is worth by a metric, chosen by it or not."""
-    key, step = f"eval_{metric.removeprefix('eval_')}", state["best_global_step"]
-    found = [entry[key] for entry in state["log_history"] if key in entry and entry["step"] == step]
-    return found[-1] if found else state["best_metric"]
+    scores = scores_at(state["best_global_step"], state["log_history"])
+    return scores.get(f"eval_{metric.removeprefix('eval_')}", state["best_metric"])
 
 
 def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:

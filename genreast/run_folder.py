@@ -12,11 +12,11 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import ASTConfig
 
 from genreast.audiofolder import check_outside
+from genreast.checkpoints import check_best
 from genreast.errors import UserError
 from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
 from genreast.recipe import TrainArguments
 from genreast.resuming import LAST_FILE, best_by, check_same_model, check_same_settings
-from genreast.training import check_best
 
 METRICS_FILE = "train_metrics.json"  # the last that a run writes
 

@@ -227,7 +227,7 @@ def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:
             if figure.is_file() and not figure.is_symlink():
                 (target / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(figure, target / "figures" / figure.name)
-    genres = set(read_json(model_dir / "config.json")["id2label"].values())
+    genres = genres_of(read_json(model_dir / CONFIG_FILE))
     for source in filter(Path.is_file, sources):
         (target / source.name).write_text(_public_text(source, genres), encoding="utf-8")
     events = (model_dir / "runs").rglob("events.out.tfevents.*")

@@ -5,16 +5,14 @@ or after its forward pass, or in a hook that is gone when training ends.
 """
 
 import contextlib
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
-from transformers import ASTFeatureExtractor, ASTForAudioClassification, Trainer
-from transformers.trainer_utils import EvalPrediction, SaveStrategy, sort_checkpoints
+from transformers import ASTFeatureExtractor, ASTForAudioClassification
+from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
 from genreast.augment import Augmentation, patchout, random_crop
@@ -28,22 +26,19 @@ from genreast.batches import (
     split_windows,
 )
 from genreast.callbacks import SamplerEpoch
+from genreast.checkpoints import ResumableTrainer
 from genreast.errors import UserError, one_line
 from genreast.features import LogMel
 from genreast.imbalance import EpochSampler, class_counts, sampling_weights, training_loss
 from genreast.loading import decoding_processes
 from genreast.metrics import evaluate_clips
-from genreast.model import load_weights
 from genreast.model_window import window_samples
 from genreast.optimizer import parameter_groups
-from genreast.pretrained import holds_weights
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
 
-TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # of an optimizer's groups, by the settings
 
-
-class GenreTrainer(Trainer):
+class GenreTrainer(ResumableTrainer):
     """Trains on waveforms: log-mel on the device, sums of losses, metrics of clips and songs."""
 
     # Losses are summed over the samples and divided by their number in the whole step, over
@@ -175,46 +170,6 @@ class GenreTrainer(Trainer):
             raise self._diverged(f"the loss became {loss.item()} at step {step}")
         return (loss, outputs) if return_outputs else loss
 
-    def _diverged(self, what: str) -> UserError:
-        """What to do where numbers have become none."""
-        if not self.state.global_step:
-            return UserError(
-                f"{what}; nothing is learned yet: look at the start's weights and the augmentation"
-            )
-        return UserError(
-            f"{what}; lower --learning_rate (now {self.args.learning_rate:g}), or train in float32 "
-            "with --bf16 false. Checkpoints saved before are unharmed"
-        )
-
-    def _save_checkpoint(self, model, trial):
-        """The Trainer's own, of weights that are numbers: what is saved can be gone on from."""
-        norm = torch.nn.utils.get_total_norm(model.parameters())
-        if not torch.isfinite(norm):
-            raise self._diverged(
-                f"the weights became {norm.item()} at step {self.state.global_step}"
-            )
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        if limit and self.args.should_save:
-            self._remove_old_checkpoints(limit)
-
-    def _remove_old_checkpoints(self, limit: int) -> None:
-        """Keep `limit` checkpoints, the one just saved and the best among them in any case.
-
-        The Trainer keeps the newest: where a disk's times cannot be trusted, that of the highest
-        step, which a killed run may have left cut short. The best it knows by its whole path.
-        """
-        kept = {f"checkpoint-{self.state.global_step}"}
-        if self.state.best_model_checkpoint:
-            kept.add(Path(self.state.best_model_checkpoint).name)
-        found = sort_checkpoints(self.args.output_dir, use_mtime=True)
-        old = [folder for folder in found if Path(folder).name not in kept]
-        for folder in old[: max(0, len(found) - limit)]:
-            shutil.rmtree(folder, ignore_errors=True)
-
     @torch.no_grad()
     def training_features(
         self, inputs: dict[str, torch.Tensor], labels: torch.Tensor, generator: torch.Generator
@@ -275,49 +230,6 @@ class GenreTrainer(Trainer):
                     flat[f"{level}_{name}"] = value
         return flat
 
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        """What the optimizer was told anew wins over the checkpoint; the schedule keeps its place.
-
-        With the same settings nothing changes, to the bit.
-        """
-        told = [
-            {key: group[key] for key in TOLD if key in group}
-            for group in self.optimizer.param_groups
-        ]
-        super()._load_optimizer_and_scheduler(checkpoint)
-        for group, now in zip(self.optimizer.param_groups, told, strict=True):
-            before, peak = group.get("initial_lr", now["initial_lr"]), now["initial_lr"]
-            if before != peak:
-                group["lr"] = peak * (group["lr"] / before if before else 1.0)
-            group.update(now)
-        self.lr_scheduler.base_lrs = [now["initial_lr"] for now in told]
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        load_weights(self.model, resume_from_checkpoint)
-
-    def _load_best_model(self):
-        best = self.state.best_model_checkpoint
-        check_best(Path(best))
-        load_weights(self.model, best)
-
-    def _determine_best_metric(self, metrics, trial):
-        """The Trainer's own, but for ties, and of what can be published alone: what is saved."""
-        saved = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
-        if self.args.load_best_model_at_end and not saved:
-            return False
-        if super()._determine_best_metric(metrics, trial):
-            return True
-        step = self.state.best_global_step
-        found = [
-            entry
-            for entry in self.state.log_history
-            if "eval_loss" in entry and entry["step"] == step
-        ]
-        if not found or standing(metrics, self.args) <= standing(found[-1], self.args):
-            return False
-        self.state.best_global_step = self.state.global_step
-        return True
-
     def floating_point_ops(self, inputs) -> int:
         """Not counted: the Trainer's estimate is made for text."""
         return 0
@@ -333,22 +245,6 @@ class GenreTrainer(Trainer):
         key = (self.args.seed, self.state.global_step, micro_step, self.args.process_index)
         seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
         return self._generator.manual_seed(int(seed >> np.uint64(1)))
-
-
-def standing(metrics: dict[str, float], args: TrainArguments) -> tuple[float, float]:
-    """What makes a model the best: the greater, the better. A tie of its metric, common on a
-    validation split of few songs, goes to the lower loss."""
-    value = metrics[f"eval_{args.metric_for_best_model.removeprefix('eval_')}"]
-    return value if args.greater_is_better else -value, -metrics["eval_loss"]
-
-
-def check_best(checkpoint: Path) -> None:
-    """Raise UserError where the checkpoint to be published lacks a part of the model."""
-    if not holds_weights(checkpoint):
-        raise UserError(
-            f"the best checkpoint, '{checkpoint}', is missing or cut short: put it back, or delete "
-            "it to do without, then go on with --resume_from_checkpoint last"
-        )
 
 
 @contextlib.contextmanager
