@@ -20,11 +20,22 @@ import torch
 
 from benchmarks.made_songs import make_song
 from benchmarks.markdown import QUICK, RESULTS, read_results
-from benchmarks.measure import ROOT, commit, cpu, in_turns, paired_ratio, rounded, save, summary
+from benchmarks.measure import (
+    ROOT,
+    commit,
+    cpu,
+    in_turns,
+    matrix_rate,
+    paired_ratio,
+    rounded,
+    save,
+    summary,
+)
 from genreast.audio import load_audio
 from genreast.inference import GenreClassifier
+from genreast.precision import multiplies_bfloat16
 
-PARTS = ("long_mix", "one_song", "folder_of_songs", "small_model", "growth", "evaluation")
+PARTS = ("long_mix", "one_song", "folder_of_songs", "small_model", "growth", "evaluation", "rates")
 LENGTHS = (150, 300, 600)  # seconds, for the growth of what a song costs
 GENRES = [f"genre {index}" for index in range(15)]
 
@@ -147,6 +158,17 @@ def evaluation(model: str, clips: list[str], folder: Path, repetitions: int) -> 
     return found | {"clips": len(clips), "times_faster": faster}
 
 
+def matrix_rates() -> dict:
+    """Operations a second of large matrix products. Where the CPU has bfloat16, prediction uses it:
+    how far ahead it is depends on the two.
+    """
+    device = torch.device("cpu")
+    kinds = {"float32": torch.float32}
+    if multiplies_bfloat16(device):
+        kinds["bfloat16"] = torch.bfloat16
+    return {name: rounded(matrix_rate(device, kind)) for name, kind in kinds.items()}
+
+
 def long_mix(model: str, folder: Path, hours: float, windows: int) -> dict:
     """Peak memory of a process that predicts a mix of many hours."""
     part, mix = make_song(folder / "part.mp3", 600, 1), str(folder / "mix.mp3")
@@ -198,6 +220,8 @@ def main() -> None:
         if "evaluation" in parts:
             cut = [make_song(folder / f"clip{n}.flac", 10, n) for n in range(clips)]
             results["evaluation"] = evaluation(base, cut, folder, 1)
+        if "rates" in parts:
+            results["rates"] = matrix_rates()
     for part in parts:
         results[part] |= {"commit": commit(), "cpu": cpu()}
     command = "python -m benchmarks.prediction" + " --quick" * quick

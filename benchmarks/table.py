@@ -171,7 +171,11 @@ def prediction(results: Results) -> str:
             "original",
             "the original's loop, one window of each",
         ),
-        "small_model": ("a folder of songs, small model", "decoder", "decoding alone"),
+        "small_model": (
+            "a folder of songs, five windows of each, small model",
+            "decoder",
+            "decoding whole songs",
+        ),
         "evaluation": ("evaluating clips", "course", "the recipe's `evaluate()`"),
     }
     rows = []
@@ -184,6 +188,10 @@ def prediction(results: Results) -> str:
         mix = found["long_mix"]
         title = f"{mix['hours']:g} h mix, peak memory{vectors(mix)}"
         rows.append([title, f"{figure(mix['peak_gigabytes'])} GB", "", ""])
+    rates = found.get("rates", {})
+    if "bfloat16" in rates:
+        ours, theirs = (f"{figure(rates[kind] / 1e9)} GFLOP/s" for kind in ("bfloat16", "float32"))
+        rows.append([f"matrix products in bfloat16{vectors(rates)}", ours, "in float32", theirs])
     return markdown(["", "ours", "instead", ""], rows, found)
 
 
