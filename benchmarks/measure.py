@@ -134,13 +134,20 @@ def save(name: str, result: dict[str, Any], command: str, quick: bool = False) -
 
 
 def commit() -> str | None:
-    """The commit measured, with a plus sign where tracked files differ from it."""
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    """The commit measured, with a plus sign where tracked files but results differ from it."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True)
+        found = _git("describe", "--always", "--abbrev=12")
+        # The results before this one, and the tables made of them, are no change of what is run.
+        code = (".", ":!benchmarks/results", ":!docs", ":!README.md")
+        changed = _git("diff", "--quiet", "HEAD", "--", *code).returncode
     except OSError:
         return None
-    return done.stdout.strip() or None
+    return found.stdout.strip() + "+" * bool(changed) if found.returncode == 0 else None
+
+
+def _git(*words: str) -> subprocess.CompletedProcess:
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def machine() -> dict[str, Any]:
