@@ -53,6 +53,10 @@ def pretrained(args: TrainArguments):
     """The model a run starts from: a Hub id, a model folder, or an original `.pth` file."""
     source = args.model_name_or_path
     if not is_pth(source):
+        if args.pth_labels:
+            raise UserError(
+                f"--pth_labels goes with an original .pth; '{source}' names its classes itself"
+            )
         return models.from_pretrained(source, args.attn_implementation)
     if not Path(source).is_file():
         raise UserError(f"--model_name_or_path '{source}' is no file here; name an original .pth")
