@@ -139,8 +139,8 @@ class PrepareArguments:
 class EvaluateArguments:
     """Settings of `evaluate_model.py`."""
 
-    model: str | None = positional("model folder or Hub id")
-    dataset: str = option("data/processed", "dataset folder, or Hub dataset id")
+    model: str | None = positional("model folder or Hub id, USER/NAME[@REVISION]")
+    dataset: str = option("data/processed", "dataset folder or Hub id, USER/NAME[@REVISION]")
     split: str = option("test", "split to measure: train, validation or test")
     dataset_config: str | None = option(
         None, "which configuration, of a dataset that comes in several", group="data"
@@ -190,7 +190,7 @@ class EvaluateArguments:
 class PredictArguments:
     """Settings of `predict_song.py`."""
 
-    model: str | None = positional("model folder or Hub id")
+    model: str | None = positional("model folder or Hub id, USER/NAME[@REVISION]")
     songs: list[str] = positional("songs, or folders of songs", nargs="*")  # noqa: RUF009
     format: str = option(
         "table",

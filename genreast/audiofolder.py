@@ -28,6 +28,7 @@ from datasets import (
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
 from genreast.hub_files import file_of
+from genreast.hub_ids import split_revision
 from genreast.splits import SPLITS
 
 METADATA_FILE = "metadata.parquet"
@@ -234,7 +235,8 @@ def _load_any(folder: Path, dataset: str | Path, config: str | None) -> DatasetD
     """A foreign folder or Hub dataset through `datasets` itself."""
     with dataset_faults(dataset):
         if config or not folder.is_dir() or _has_shards(folder):
-            return load_dataset(str(dataset), config)
+            repo_id, revision = split_revision(dataset)
+            return load_dataset(repo_id, config, revision=revision)
         return load_dataset("audiofolder", data_dir=str(folder))
 
 

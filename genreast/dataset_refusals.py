@@ -10,7 +10,7 @@ from datasets.config import HF_DATASETS_CACHE
 from datasets.exceptions import DatasetGenerationError
 
 from genreast.errors import DISK_FULL, UserError
-from genreast.hub_ids import could_be_on_the_hub, not_asked
+from genreast.hub_ids import could_be_on_the_hub, not_asked, split_revision
 from genreast.hub_refusals import hub_words
 
 NO_CONFIG = ("Config name is missing", "BuilderConfig")  # as `datasets` begins to say it
@@ -28,7 +28,8 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, DatasetGenerationError, httpx2.HTTPError) as error:
         if isinstance(error, ValueError) and str(error).startswith(NO_CONFIG):
-            names = ", ".join(get_dataset_config_names(str(dataset)))
+            repo_id, revision = split_revision(dataset)
+            names = ", ".join(get_dataset_config_names(repo_id, revision=revision))
             raise UserError(
                 f"'{dataset}' comes in configurations: choose one with --dataset_config: {names}"
             ) from error

@@ -1,4 +1,7 @@
-"""What is a name on the Hub, and when a name is looked for there."""
+"""What is a name on the Hub, and when a name is looked for there.
+
+A model or dataset on the Hub is USER/NAME, or USER/NAME@REVISION: a branch, a tag or a commit.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,17 +18,27 @@ def is_hub_id(name: Any) -> bool:
     return name is not None and "/" in name
 
 
+def split_revision(name: str | Path) -> tuple[str, str | None]:
+    """The repository and the revision of a name, None where it names none: as the Hub's client and
+    the libraries on it take them. What is there on this machine is a path, whatever it holds.
+    """
+    repo_id, at, revision = str(name).partition("@")
+    return (repo_id, revision) if at and not Path(name).exists() else (str(name), None)
+
+
 def could_be_on_the_hub(name: Any) -> bool:
     """Whether a name that is nothing here is worth asking the Hub for, which is slow to say no.
 
     What is inside a folder of this machine is a path, whether it is there or not.
     """
-    return is_hub_id(name) and not Path(name).parent.is_dir()
+    repo_id, revision = split_revision(name)
+    return is_hub_id(repo_id) and revision != "" and not Path(repo_id).parent.is_dir()
 
 
 def not_asked(name: str) -> str:
     """Why the Hub was not asked for a name that it could have; empty where it could not."""
-    folder = Path(name).parent
-    if not (is_hub_id(name) and folder.is_dir()):
+    repo_id, _ = split_revision(name)
+    folder = Path(repo_id).parent
+    if not (is_hub_id(repo_id) and folder.is_dir()):
         return ""
     return f" (the Hub was not asked: '{folder}' is a folder here)"

@@ -16,6 +16,7 @@ def hub_words(error: BaseException, kind: str = "model") -> str:
         "is a gated dataset": errors.GatedRepoError,
         "doesn't exist on the Hub": errors.RepositoryNotFoundError,
         "Couldn't reach": errors.LocalEntryNotFoundError,
+        "Revision '": errors.RevisionNotFoundError,
     }
     found = [*map(type, chain), *(each for words, each in told.items() if words in str(error))]
     private = "if it is private, `hf auth login`"
@@ -24,6 +25,10 @@ def hub_words(error: BaseException, kind: str = "model") -> str:
         (
             errors.RepositoryNotFoundError,
             f"is neither a folder here nor a {kind} on the Hub you see ({private})",
+        ),
+        (
+            errors.RevisionNotFoundError,
+            "has no such revision: after @ name a branch, a tag or a commit of it",
         ),
         (errors.HFValidationError, "is neither a folder here nor a Hub id (USER/NAME)"),
         (

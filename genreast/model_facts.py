@@ -14,7 +14,7 @@ from transformers import ASTConfig
 
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
-from genreast.hub_ids import could_be_on_the_hub
+from genreast.hub_ids import could_be_on_the_hub, split_revision
 from genreast.model_window import longest_window, window_samples
 from genreast.staging import genres_of, open_weights, read_json
 from genreast.summary import unit_of
@@ -28,6 +28,7 @@ class ModelFacts:
     repo_id: str
     license: str | None = None
     dataset_repo: str | None = None
+    revision: str | None = None  # the branch that the page stands on; None for main
 
     # The model folder
     genres: list[str] = field(default_factory=list)
@@ -37,6 +38,7 @@ class ModelFacts:
 
     # training_config.yaml
     base_model: str | None = None
+    base_commit: str | None = None  # of the base model
     trained_on: str | None = None  # a dataset on the Hub
     songs: dict[str, dict[str, int]] = field(default_factory=dict)  # split → genre → songs
     preparation: dict[str, Any] = field(default_factory=dict)  # how the splits were made
@@ -90,6 +92,7 @@ def read_facts(
     license: str | None = None,
     dataset_repo: str | None = None,
     published: str | None = None,
+    revision: str | None = None,
 ) -> ModelFacts:
     """Gather a card's facts from a staging folder, which holds all that may be told.
 
@@ -117,12 +120,14 @@ def read_facts(
         repo_id=repo_id,
         license=license,
         dataset_repo=dataset_repo,
+        revision=revision,
         genres=genres,
         window_seconds=window_samples(model) / SAMPLING_RATE,
         longest_seconds=longest_window(model) / SAMPLING_RATE,
         parameters=sum(map(math.prod, shapes)),
-        base_model=base_model if could_be_on_the_hub(base_model) else None,
-        trained_on=dataset if could_be_on_the_hub(dataset) else None,
+        base_model=_on_the_hub(base_model),
+        base_commit=training.get("base_model_commit"),
+        trained_on=_on_the_hub(dataset),
         songs={
             split: {renamed.get(genre, genre): n for genre, n in counts["songs"].items()}
             for split, counts in (data.get("splits") or {}).items()
@@ -141,6 +146,11 @@ def read_facts(
         onnx=_read(staged / "onnx" / "measurements.json", json.loads),
         figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),
     )
+
+
+def _on_the_hub(name: str | None) -> str | None:
+    """The repository that a name stands for, whichever revision of it, where it can be one."""
+    return split_revision(name)[0] if name and could_be_on_the_hub(name) else None
 
 
 def _read(path: Path, parse) -> dict:

@@ -80,6 +80,7 @@ def training_config(
             for step, earlier in before.items()
         },
         "base_model": _base_model(args),
+        "base_model_commit": getattr(trainer.ast.config, "_commit_hash", None),  # on the Hub
         "dataset": {
             "name": portable(args.dataset),
             "on_hub": not Path(args.dataset).exists(),

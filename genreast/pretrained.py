@@ -14,7 +14,7 @@ from typing import Any
 
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
-from genreast.hub_ids import could_be_on_the_hub, not_asked
+from genreast.hub_ids import could_be_on_the_hub, not_asked, split_revision
 from genreast.hub_refusals import hub_words
 
 MODEL_TYPE = "audio-spectrogram-transformer"
@@ -40,7 +40,8 @@ def load(name: str) -> tuple[Any, Any]:
     with _faults(name), warnings.catch_warnings():
         # 128 bins over 257 frequencies leave the lowest filters empty; AST was trained so.
         warnings.filterwarnings("ignore", message="At least one mel filter")
-        extractor = ASTFeatureExtractor.from_pretrained(name)
+        repo_id, revision = split_revision(name)
+        extractor = ASTFeatureExtractor.from_pretrained(repo_id, revision=revision)
     model, missing = load_ast(name)
     if missing:
         raise UserError(
@@ -63,12 +64,13 @@ def read_config(name: str) -> dict[str, Any]:
     elif not could_be_on_the_hub(name):
         raise UserError(
             f"model '{name}' is not there{not_asked(name)}: expected a model folder or a Hub id,"
-            " USER/NAME"
+            " USER/NAME[@REVISION]"
         )
     from transformers import PreTrainedConfig
 
     try:
-        config = PreTrainedConfig.get_config_dict(name)[0]
+        repo_id, revision = split_revision(name)
+        config = PreTrainedConfig.get_config_dict(repo_id, revision=revision)[0]
     except (OSError, ValueError) as error:
         raise UserError(f"model '{name}' {hub_words(error)}") from error
     if not isinstance(config, dict):
@@ -88,12 +90,14 @@ def load_ast(name: str, **options) -> tuple[Any, list[str]]:
     from transformers import ASTForAudioClassification
     from transformers.utils import logging
 
+    repo_id, revision = split_revision(name)
+    options |= {"dtype": "float32", "use_safetensors": True, "revision": revision}
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # reading one file from disk: nothing to wait for
     try:
         with _faults(name):
             model, report = ASTForAudioClassification.from_pretrained(
-                name, dtype="float32", use_safetensors=True, output_loading_info=True, **options
+                repo_id, output_loading_info=True, **options
             )
     finally:
         if shown:
@@ -174,7 +178,8 @@ def weights_fingerprint(name: str | Path) -> str:
     else:
         from huggingface_hub import hf_hub_download
 
-        path = Path(hf_hub_download(str(name), WEIGHTS_FILE))
+        repo_id, revision = split_revision(name)
+        path = Path(hf_hub_download(repo_id, WEIGHTS_FILE, revision=revision))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

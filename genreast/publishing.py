@@ -86,7 +86,8 @@ def _pack_model(args: PushArguments, metrics: dict, template: Path) -> Parcel:
         onnx_export.export(model_dir, clips)
 
     def page(staged: Path) -> str:
-        facts = read_facts(staged, args.repo_id, args.license, args.dataset_repo, published)
+        branch = args.revision if args.revision != "main" else None
+        facts = read_facts(staged, args.repo_id, args.license, args.dataset_repo, published, branch)
         if facts.dataset_repo != args.dataset_repo:
             print(NOT_NAMED.format(args.dataset_dir, args.dataset_repo), file=sys.stderr)
         return render(facts, template)

@@ -41,7 +41,7 @@ class TrainArguments(TrainingArguments):
     # Each default with its reason stands in configs/base.yaml, in this order.
     model_name_or_path: str = _model(
         AUDIOSET_AST,
-        "model to start from: Hub id, model folder, or an original GenreAST .pth file",
+        "model to start from: model folder, Hub id (USER/NAME[@REVISION]) or original .pth",
         instead_of="from_scratch",
     )
     from_scratch: str | None = _model(
@@ -56,7 +56,7 @@ class TrainArguments(TrainingArguments):
     attn_implementation: str = _model("sdpa", "attention: eager, sdpa or flash_attention_2")
     freeze: str = _model("none", "what stays as it is: none, or body (train the head alone)")
 
-    dataset: str = _data("data/processed", "dataset folder, or Hub dataset id")
+    dataset: str = _data("data/processed", "dataset folder or Hub id, USER/NAME[@REVISION]")
     dataset_config: str | None = _data(
         None, "which configuration, of a dataset that comes in several"
     )

@@ -30,6 +30,7 @@ from huggingface_hub import constants
 from genreast.audiofolder import check_columns, conform, is_prepared
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
+from genreast.hub_ids import split_revision
 
 READERS = 16  # shards opened at once: on the Hub each of them is a wait
 
@@ -126,7 +127,8 @@ def _shard_files(dataset: str, config: str | None) -> tuple[dict[str, list[str]]
     """The shards of each split, and what the dataset's card says of their columns."""
     with dataset_faults(dataset):
         files = config is None and is_prepared(Path(dataset))
-        builder = None if files else load_dataset_builder(str(dataset), config)
+        repo_id, revision = split_revision(dataset)
+        builder = None if files else load_dataset_builder(repo_id, config, revision=revision)
     if builder and builder.name == "cache":
         why = "is off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "does not give it"
         raise UserError(

@@ -18,7 +18,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from genreast.errors import UserError
-from genreast.hub_ids import is_hub_id
+from genreast.hub_ids import is_hub_id, split_revision
 from genreast.pages import PAGE_FILE, is_sealed, write_page
 from genreast.pretrained import (
     CONFIG_FILE,
@@ -261,7 +261,7 @@ def _public(content: Any, genres: Collection[str]) -> Any:
     if isinstance(content, dict):
         return {
             _public(key, genres): _last_part(value)
-            if key in PLACES and isinstance(value, str) and not is_hub_id(value)
+            if key in PLACES and isinstance(value, str) and not is_hub_id(split_revision(value)[0])
             else _public(value, genres)
             for key, value in content.items()
         }

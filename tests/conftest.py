@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,31 @@ def hub():
         yield server
         assert not server.unknown, "calls that the stand-in does not know"
         assert not server.leaks, "the token went to the content's origin"
+
+
+@pytest.fixture
+def own_hub(hub, monkeypatch, tmp_path):
+    """The Hub on loopback as this process's own, with an empty cache, and a repository for a model
+    and for a dataset on it: alice/genre and alice/songs. Gives alice's HfApi.
+    """
+    import datasets
+    from huggingface_hub import HfApi, constants
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the client's tries
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    api = HfApi(endpoint=hub.url, token="hf_alice")
+    api.create_repo("alice/songs", repo_type="dataset")
+    api.create_repo("alice/genre")
+    return api
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +219,7 @@ def short_start(tmp_path_factory) -> Path:
     return folder
 
 
-def run_training(start: Path, dataset: Path, output: Path, *flags: str) -> None:
+def run_training(start: Path | str, dataset: Path, output: Path, *flags: str) -> None:
     """`train_hf.py` in this process, in float32 and quickly."""
     from genreast.config import parse
     from genreast.fine_tune import fine_tune

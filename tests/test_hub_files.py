@@ -1,10 +1,8 @@
 """A small file of a Hub repository: there, not there, or nobody can tell."""
 
 import json
-import time
 from types import SimpleNamespace
 
-import datasets
 import pytest
 import yaml
 from huggingface_hub import HfApi, constants
@@ -23,34 +21,14 @@ ALWAYS = 10**6
 SETTINGS = SimpleNamespace(dataset="alice/songs", from_scratch="tiny", model_name_or_path="")
 
 
-@pytest.fixture
-def songs(hub, monkeypatch, tmp_path) -> HfApi:
-    """The Hub on loopback as this process's own, with an empty cache and alice/songs on it."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the client's tries
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-    api = HfApi(endpoint=hub.url, token="hf_alice")
-    api.create_repo("alice/songs", repo_type="dataset")
-    api.create_repo("alice/genre")
-    return api
-
-
 def add_statistics(api: HfApi) -> None:
     content = json.dumps({"mean": -6.5, "std": 3.5, "frames": 10}).encode()
     place = {"repo_id": "alice/songs", "repo_type": "dataset", "path_in_repo": STATS_FILE}
     api.upload_file(path_or_fileobj=content, **place)
 
 
-def test_statistics_that_the_hub_does_not_give_are_not_taken_for_none(songs, hub, monkeypatch):
-    add_statistics(songs)
+def test_statistics_that_the_hub_does_not_give_are_not_taken_for_none(own_hub, hub, monkeypatch):
+    add_statistics(own_hub)
     hub.fail("resolve", 503, times=ALWAYS)
     with pytest.raises(UserError, match="is not known, for the Hub cannot be reached") as down:
         normalisation(SETTINGS)
@@ -67,15 +45,15 @@ def test_statistics_that_the_hub_does_not_give_are_not_taken_for_none(songs, hub
     assert normalisation(SETTINGS) == (-6.5, 3.5)
 
 
-def test_that_a_dataset_has_no_statistics_is_remembered(songs, monkeypatch):
+def test_that_a_dataset_has_no_statistics_is_remembered(own_hub, monkeypatch):
     assert normalisation(SETTINGS) == (AUDIOSET_MEAN, AUDIOSET_STD)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert normalisation(SETTINGS) == (AUDIOSET_MEAN, AUDIOSET_STD)
 
 
-def test_what_a_start_on_the_hub_was_trained_with_is_not_guessed(songs, hub, tiny_model):
+def test_what_a_start_on_the_hub_was_trained_with_is_not_guessed(own_hub, hub, tiny_model):
     name = "preprocessor_config.json"
-    songs.upload_file(path_or_fileobj=tiny_model / name, repo_id="alice/genre", path_in_repo=name)
+    own_hub.upload_file(path_or_fileobj=tiny_model / name, repo_id="alice/genre", path_in_repo=name)
     hub.fail("resolve", 503, times=ALWAYS)
     with pytest.raises(UserError, match=f"whether model 'alice/genre' has a {name} is not known"):
         statistics_of("alice/genre")
@@ -84,7 +62,7 @@ def test_what_a_start_on_the_hub_was_trained_with_is_not_guessed(songs, hub, tin
 
 
 def test_a_model_whose_record_is_not_at_hand_is_not_one_that_held_nothing_out(
-    songs, hub, genre_dataset, monkeypatch
+    own_hub, hub, genre_dataset, monkeypatch
 ):
     """Cached by `predict_song.py`, which reads no record, and evaluated with the Hub off."""
     splits = load_splits(genre_dataset)
@@ -94,7 +72,7 @@ def test_a_model_whose_record_is_not_at_hand_is_not_one_that_held_nothing_out(
         "settings": {"seed": 3},
         "dataset": {"fingerprint_as_trained": dataset_fingerprint(trained)},
     }
-    songs.upload_file(
+    own_hub.upload_file(
         path_or_fileobj=yaml.safe_dump(record).encode(),
         repo_id="alice/genre",
         path_in_repo=RECORD_FILE,
@@ -110,7 +88,7 @@ def test_a_model_whose_record_is_not_at_hand_is_not_one_that_held_nothing_out(
 
 
 @pytest.mark.parametrize("read", [load_splits, read_shards])
-def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(songs, hub, monkeypatch, read):
+def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(own_hub, hub, monkeypatch, read):
     def refusal(name: str) -> str:
         with pytest.raises(UserError, match=f"^dataset '{name}' ") as caught:
             read(name, "audio", "label", "song_id")
@@ -118,7 +96,7 @@ def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(songs, hub, monkeypat
 
     with pytest.raises(UserError, match=r"model 'alice/nothing' .* nor a model on the Hub you see"):
         GenreClassifier.from_pretrained("alice/nothing")
-    songs.create_repo("alice/private", repo_type="dataset", private=True)
+    own_hub.create_repo("alice/private", repo_type="dataset", private=True)
     for name in ("alice/private", "alice/nothing"):
         said = refusal(name)
         assert "nor a dataset on the Hub you see (if it is private, `hf auth login`)" in said
@@ -134,11 +112,11 @@ def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(songs, hub, monkeypat
     assert "and the Hub is off (HF_HUB_OFFLINE); make one" in refusal("alice/songs")
 
 
-def test_shards_in_the_cache_are_not_streamed_with_the_hub_off(songs, sharded, monkeypatch):
+def test_shards_in_the_cache_are_not_streamed_with_the_hub_off(own_hub, sharded, monkeypatch):
     shard = next((sharded / "data").glob("validation-*"))
     place = {"repo_id": "alice/songs", "repo_type": "dataset"}
     for split in ("train", "validation"):
-        songs.upload_file(path_or_fileobj=shard, path_in_repo=f"data/{split}-0.parquet", **place)
+        own_hub.upload_file(path_or_fileobj=shard, path_in_repo=f"data/{split}-0.parquet", **place)
     columns = ("audio", "label", "song_id")
     clips = len(load_splits("alice/songs", *columns)["train"])
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
