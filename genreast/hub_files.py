@@ -1,4 +1,4 @@
-"""A small file of a model or dataset, in its folder or on the Hub."""
+"""A small file of a model or dataset, in its folder or on the Hub, and its commit there."""
 
 from pathlib import Path
 
@@ -38,3 +38,10 @@ def file_of(name: str, file: str, kind: str = "model") -> Path | None:
         ) from error
     except (httpx2.HTTPError, OSError, ValueError) as error:
         raise UserError(f"{kind} '{name}' {hub_words(error, kind)}") from error
+
+
+def commit_of(name: str, file: str) -> str | None:
+    """The commit of the Hub model whose file an earlier call has read; None where none has."""
+    repo_id, revision = split_revision(name)
+    path = try_to_load_from_cache(repo_id, file, revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None  # …/snapshots/<commit>/<file>

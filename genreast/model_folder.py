@@ -14,6 +14,7 @@ import yaml
 from datasets import DatasetDict
 
 from genreast.config import own_settings
+from genreast.hub_files import commit_of
 from genreast.imbalance import class_counts
 from genreast.pretrained import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from genreast.progress import learning_curves
@@ -64,7 +65,7 @@ def training_config(
 
     `before` are settings that were others up to a step, from which the run was resumed.
     """
-    names = trainer.genres
+    names, base_model = trainer.genres, _base_model(args)
     songs = {
         split: {
             "clips": named(class_counts(rows["label"], rows["song_id"], len(names)), names),
@@ -79,8 +80,8 @@ def training_config(
             step: {key: portable(value) for key, value in earlier.items()}
             for step, earlier in before.items()
         },
-        "base_model": _base_model(args),
-        "base_model_commit": getattr(trainer.ast.config, "_commit_hash", None),  # on the Hub
+        "base_model": base_model,
+        "base_model_commit": commit_of(base_model, CONFIG_FILE) if base_model else None,
         "dataset": {
             "name": portable(args.dataset),
             "on_hub": not Path(args.dataset).exists(),
