@@ -31,6 +31,7 @@ from genreast.errors import UserError
 
 PATIENCE = 15  # seconds that a Dask scheduler may take to answer, and its first worker to come
 LOOK = 1.0  # seconds between two looks at what runs
+WORKERS_LOOK = 5.0  # and at whether a Dask cluster has workers
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
         future.release()
         return result
 
-    with client:
+    with client, _told_of_no_worker(client, address):
         futures = {submit(task): task for task in tasks}
         suspects = []
         for future in as_completed(list(futures)):
@@ -181,6 +182,33 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
                 yield task, answer(submit(task))
             except KilledWorker:
                 yield task, Failed("the decoder crashed on it")
+
+
+@contextlib.contextmanager
+def _told_of_no_worker(client, address: str) -> Iterator[None]:
+    """Say where a cluster has lost its last worker: Dask waits for another without a word."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        told = False
+        while not stop.wait(WORKERS_LOOK):
+            try:
+                gone = not client.nthreads()
+            except Exception:  # the scheduler is lost: whoever waits for an answer is told
+                return
+            if gone and not told:
+                print(
+                    f"\nno Dask worker is left at '{address}': start one again, for this waits for"
+                    " it, or stop and give the same command later: it goes on from here",
+                    file=sys.stderr,
+                )
+            told = gone
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 def _within(function: Callable, task: Task) -> Any:

@@ -1,5 +1,6 @@
 """Workers: every task is answered, a crash or a hang costs one task, Dask gives the same."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -17,6 +19,7 @@ from conftest import ROOT
 from song_library import contents, make_library, prepare
 from worker_tasks import do
 
+from genreast import workers
 from genreast.arguments import PrepareArguments
 from genreast.errors import UserError
 from genreast.songs import find_files
@@ -156,41 +159,51 @@ def test_two_runs_never_work_on_one_output(raw, tmp_path):
         prepare(raw, "--output_dir", tmp_path / "dataset")
 
 
+DASK = [str(Path(sys.executable).with_name("dask"))]
+LOOPBACK = ["--host", "127.0.0.1", "--no-dashboard"]
+FOR_DASK = os.environ | {
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+}
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen):
+    """A process that is ended after the block."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # a worker that is being replaced may not listen
+            process.kill()
+            process.wait()
+
+
+def dask_worker(address: str, *flags: str):
+    """A Dask worker for the block, started with Dask's own command."""
+    command = [*DASK, "worker", address, "--nthreads", "1", *LOOPBACK, *flags]
+    return ending(subprocess.Popen(command, stderr=subprocess.DEVNULL, env=FOR_DASK))
+
+
+@contextlib.contextmanager
+def dask_scheduler():
+    """The address of a Dask scheduler that runs for the block."""
+    pytest.importorskip("distributed", reason="Dask is an optional requirement")
+    command = [*DASK, "scheduler", "--port", "0", *LOOPBACK]
+    with ending(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=FOR_DASK)) as one:
+        yield next(match[0] for line in one.stderr if (match := re.search(r"tcp://[\d.:]+", line)))
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    """A Dask scheduler and two workers, started with Dask's own commands.
+    """A Dask scheduler and two workers.
 
     A task whose worker dies is not tried again by Dask, which by default has it kill four in turn.
     """
-    pytest.importorskip("distributed", reason="Dask is an optional requirement")
-    dask = [str(Path(sys.executable).with_name("dask"))]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "0"
-    options = ["--host", "127.0.0.1", "--no-dashboard"]
-    scheduler = subprocess.Popen(
-        [*dask, "scheduler", "--port", "0", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    processes = [scheduler]
-    try:
-        address = next(
-            match[0] for line in scheduler.stderr if (match := re.search(r"tcp://[\d.:]+", line))
-        )
-        for _ in range(2):
-            command = [*dask, "worker", address, "--nthreads", "1", *options]
-            processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment))
+    with dask_scheduler() as address, dask_worker(address), dask_worker(address):
         yield address
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:  # a worker that is being replaced may not listen
-                process.kill()
-                process.wait()
 
 
 def test_a_dask_cluster_gives_the_same_bytes(cluster, raw, tmp_path):
@@ -224,6 +237,32 @@ def test_a_call_that_the_scheduler_has_lost_is_said(cluster):
         client.cancel([Future(key, client) for key in keys], force=True)
     with pytest.raises(UserError, match=r"scheduler at 'tcp.* was lost; start it again"):
         next(results)
+
+
+def test_a_cluster_without_workers_is_told_of_and_waited_for(capfd, monkeypatch):
+    monkeypatch.setattr(workers, "WORKERS_LOOK", 0.5)
+    tasks = [Task(("square", 3), 60), Task(("doze", 2), 60), Task(("square", 4), 60)]
+    answers, said, asked = [], "", "no Dask worker is left at 'tcp://"
+
+    def run(address: str) -> None:
+        for _, result in run_dask(do, tasks, address):
+            answers.append(result)
+
+    with dask_scheduler() as address, ThreadPoolExecutor() as pool:
+        with dask_worker(address, "--no-nanny") as worker:
+            done = pool.submit(run, address)
+            while not answers:
+                time.sleep(0.05)
+            worker.kill()
+        while asked not in said and not done.done():
+            time.sleep(0.1)
+            said += capfd.readouterr().err
+        time.sleep(1)
+        with dask_worker(address):
+            done.result(timeout=60)
+        said += capfd.readouterr().err
+    assert sorted(answers) == [4, 9, 16]
+    assert said.count(asked) == 1
 
 
 def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
