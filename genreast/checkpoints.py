@@ -106,7 +106,7 @@ def scores_at(step: int | None, history: list[dict[str, float]]) -> dict[str, fl
 def standing(metrics: dict[str, float], args: TrainArguments) -> tuple[float, float]:
     """What makes a model the best: the greater, the better. A tie of its metric, common on a
     validation split of few songs, goes to the lower loss."""
-    value = metrics[f"eval_{args.metric_for_best_model.removeprefix('eval_')}"]
+    value = metrics[f"eval_{args.metric_for_best_model}"]
     return value if args.greater_is_better else -value, -metrics["eval_loss"]
 
 

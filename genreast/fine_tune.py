@@ -197,7 +197,7 @@ def check_clips(
             "them as they are: processes would wait for one another in vain, and every clip is "
             "heard once anyway"
         )
-    metric = args.metric_for_best_model or ""
+    metric = args.metric_for_best_model
     if metric.endswith("cohen_kappa") and len(set(eval_clips.labels)) < 2:
         raise UserError(
             f"--metric_for_best_model is '{metric}', which needs two genres: the validation split "
@@ -236,7 +236,7 @@ def best_metrics(
         trainer.model.load_state_dict(before)
     if trainer.is_world_process_zero():
         verdict = "kept" if kept else "not kept"
-        name = args.metric_for_best_model.removeprefix("eval_")
+        name = args.metric_for_best_model
         print(
             f"mean of the last {len(last)} checkpoints: {name} {averaged[f'eval_{name}']:.3f} "
             f"against {metrics[f'eval_{name}']:.3f}, {verdict}",

@@ -159,7 +159,8 @@ class TrainArguments(TrainingArguments):
 
     def __post_init__(self):
         self.given = given(self)  # before the Trainer fills in what follows from it
-        self.metric_for_best_model = self.metric_for_best_model or "loss"
+        # The Trainer logs each metric as eval_NAME, and takes it by either name.
+        self.metric_for_best_model = (self.metric_for_best_model or "loss").removeprefix("eval_")
         if self.greater_is_better is None:  # the Trainer would take ECE for a gain
             self.greater_is_better = not lower_is_better(self.metric_for_best_model)
         check(self)

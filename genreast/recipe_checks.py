@@ -108,7 +108,6 @@ def check(args: TrainingArguments) -> None:
 
 def lower_is_better(metric: str) -> bool:
     """Whether a metric, named as `metric_for_best_model` is, is better the lower it is."""
-    metric = metric.removeprefix("eval_")
     return metric == "loss" or metric.partition("_")[2] in LOWER
 
 
@@ -201,7 +200,7 @@ def _check_best(args: TrainingArguments, faults: Faults) -> None:
             f"--save_strategy is {saved} with --eval_strategy {judged}; the best checkpoint is one "
             "that is judged when it is saved: set both alike, or --load_best_model_at_end false",
         )
-    metric = args.metric_for_best_model.removeprefix("eval_")
+    metric = args.metric_for_best_model
     level, _, name = metric.partition("_")
     faults.unless(
         metric == "loss" or (level in ("clip", "song") and name in SCORES),

@@ -114,7 +114,7 @@ class ResumeSettings(TrainerCallback):
 def best_by(metric: str, state: dict[str, Any]) -> float | None:
     """What the best checkpoint of a Trainer's state is worth by a metric, chosen by it or not."""
     scores = scores_at(state["best_global_step"], state["log_history"])
-    return scores.get(f"eval_{metric.removeprefix('eval_')}", state["best_metric"])
+    return scores.get(f"eval_{metric}", state["best_metric"])
 
 
 def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:

@@ -320,8 +320,10 @@ def test_the_metrics_that_may_pick_the_best_are_those_of_evaluation(tmp_path):
     assert {name for name, value in scores.items() if isinstance(value, float)} == set(SCORES)
     lower = ("loss", "song_log_loss", "clip_ece")
     for name in (*lower, "song_macro_f1"):
-        args = TrainArguments(output_dir=str(tmp_path), metric_for_best_model=name)
-        assert args.greater_is_better == (name not in lower)
+        for spelt in (name, f"eval_{name}"):  # as the Trainer's log has it
+            args = TrainArguments(output_dir=str(tmp_path), metric_for_best_model=spelt)
+            assert args.metric_for_best_model == name
+            assert args.greater_is_better == (name not in lower)
 
 
 @pytest.mark.parametrize("schedule", ["reduce_lr_on_plateau", "greedy"])
