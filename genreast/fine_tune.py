@@ -252,15 +252,8 @@ def report(args: TrainArguments, metrics: dict[str, float], split: str) -> None:
         f"song accuracy {metrics['eval_song_accuracy']:.3f}, "
         f"clip accuracy {metrics['eval_clip_accuracy']:.3f}"
     )
-    names = {
-        "dataset_config": None,
-        "audio_column": "audio",
-        "label_column": "label",
-        "song_column": "song_id",
-    }
-    theirs = {key: getattr(args, key) for key in names}
     words = ["python", "evaluate_model.py", args.output_dir, "--dataset", args.dataset]
     words += ["--split", split]
-    for key in names:
-        words += [f"--{key}", theirs[key]] if theirs[key] != names[key] else []
+    for name in ("dataset_config", "audio_column", "label_column", "song_column"):
+        words += [f"--{name}", getattr(args, name)] if name in args.given else []
     print(f"next: {shlex.join(words)}")

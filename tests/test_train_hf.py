@@ -152,7 +152,8 @@ def test_the_record_names_no_folder_above_and_the_next_command_can_be_pasted(
     data = shutil.copytree(genre_dataset, tmp_path / "alice" / "my songs")
     theirs = os.path.relpath(data, here)
     monkeypatch.setattr(sys, "argv", ["train_hf.py", "--dataset", theirs, f"--x={theirs}"])
-    run_training(short_start, theirs, Path("my model"), "--max_steps", "1")
+    column = ["--song_column", "group"]
+    run_training(short_start, theirs, Path("my model"), "--max_steps", "1", *column)
     text = Path("my model/training_config.yaml").read_text()
     record = yaml.safe_load(text)
     assert "alice" not in text and str(tmp_path) not in text
@@ -160,7 +161,7 @@ def test_the_record_names_no_folder_above_and_the_next_command_can_be_pasted(
     assert record["command"] == "train_hf.py --dataset 'my songs' '--x=my songs'"
     following = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
     words = ["python", "evaluate_model.py", "my model", "--dataset", theirs]
-    assert shlex.split(following) == [*words, "--split", "validation"]
+    assert shlex.split(following) == [*words, "--split", "validation", *column]
 
 
 @pytest.mark.parametrize("probe", [False, True])
