@@ -119,8 +119,6 @@ class _Balance:
         free = [group for group in self.groups_of[genre] if group not in self.chosen]
         left = len(free)
         for group in free:
-            if left <= empty and held[genre]:
-                return
             if left > empty and self._gain(group, held, ideal) >= 0:
                 self.put(group, split)
                 left -= 1
