@@ -132,23 +132,25 @@ def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 def average_weights(model: nn.Module, folders: list[Path]) -> None:
     """Give a model the mean of the weights of saved folders (Izmailov 2018; AST's own recipe)."""
-    total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in _weights(model)}
+    total = {
+        name: torch.zeros_like(weights, dtype=torch.float64)
+        for name, weights in model.state_dict().items()
+    }
     for folder in folders:
         load_weights(model, folder)
-        for name, weights in _weights(model):
+        for name, weights in model.state_dict().items():
             total[name] += weights.double() / len(folders)
     model.load_state_dict({name: weights.float() for name, weights in total.items()})
 
 
-def _weights(model: nn.Module):
-    return model.state_dict().items()
-
-
-def from_pth(path: Path, label_names: list[str], attn_implementation: str = "sdpa"):
+def from_pth(
+    path: Path, label_names: list[str], attn_implementation: str = "sdpa"
+) -> ASTForAudioClassification:
     """A model from an original GenreAST state dict and the label names in their order.
 
-    The file is read as data: a pickle that would run code is refused. Its parameter names are
-    those of earlier transformers, which `from_pretrained` maps to today's.
+    Its parameter names are those of earlier transformers, which `from_pretrained` maps to today's.
+    Raises UserError for a pickle that would run code, for the file is read as data, and where it is
+    no state dict of an AST with as many classes.
     """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)

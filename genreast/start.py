@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from datasets import DatasetDict
+from transformers import ASTForAudioClassification
 
 from genreast import model as models
 from genreast.audio import CLIP_SECONDS
@@ -17,8 +18,13 @@ from genreast.model_window import set_window, window_frames
 from genreast.recipe import TrainArguments
 
 
-def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
-    """The model to train on clips of a length, and what to tell the user about it."""
+def start_model(
+    args: TrainArguments, names: list[str], clip_seconds: float
+) -> tuple[ASTForAudioClassification, list[str]]:
+    """The model to train on clips of a length, and what to tell the user about it.
+
+    Raises UserError where there is no such start, or it cannot be used.
+    """
     window = args.window_seconds
     if args.from_scratch:
         model = models.from_scratch(
@@ -30,7 +36,7 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
         )
         notes = [f"start       random weights, size {args.from_scratch}"]
     else:
-        model = pretrained(args)
+        model = load_start(args)
         notes = [f"start       {args.model_name_or_path}"]
         max_length = window_frames(window) if window else None
         models.resize(model, max_length, args.time_stride, args.frequency_stride)
@@ -49,8 +55,11 @@ def start_model(args: TrainArguments, names: list[str], clip_seconds: float):
     return model, notes
 
 
-def pretrained(args: TrainArguments):
-    """The model a run starts from: a Hub id, a model folder, or an original `.pth` file."""
+def load_start(args: TrainArguments) -> ASTForAudioClassification:
+    """The model that --model_name_or_path names: a Hub id, a model folder, or an original `.pth`.
+
+    Raises UserError where there is none, or it cannot be used.
+    """
     source = args.model_name_or_path
     if not is_pth(source):
         if args.pth_labels:

@@ -34,6 +34,7 @@ from genreast.loading import decoding_processes
 from genreast.metrics import evaluate_clips
 from genreast.model_window import window_samples
 from genreast.optimizer import parameter_groups
+from genreast.pretrained import label_names
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
 
@@ -55,7 +56,7 @@ class GenreTrainer(ResumableTrainer):
         **options,
     ):
         self.train_clips, self.eval_clips = train_clips, eval_clips
-        self.genres = [model.config.id2label[i] for i in range(model.config.num_labels)]
+        self.genres = label_names(model)
         self.window = window_samples(model.config)
         self.features = LogMel.from_extractor(extractor)
         self.augmentation = Augmentation.from_settings(args)

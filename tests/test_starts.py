@@ -22,7 +22,7 @@ from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.model_window import window_frames
 from genreast.optimizer import parameter_groups
 from genreast.recipe import TrainArguments
-from genreast.start import pretrained, start_model
+from genreast.start import load_start, start_model
 from genreast.training import GenreTrainer
 
 NAMES = ["delta-blues", "disco", "jazz"]
@@ -58,14 +58,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_label(original, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\r\n".join(NAMES), encoding="utf-8-sig")  # as Windows does
     words = ["--model_name_or_path", str(original[1]), "--pth_labels", str(labels)]
-    model = pretrained(parse(TrainArguments, argv=words))
+    model = load_start(parse(TrainArguments, argv=words))
     assert model.config.id2label == dict(enumerate(NAMES))
 
 
 def test_a_checkpoint_that_is_not_there_is_told_before_its_labels_are_asked_for(tmp_path):
     words = ["--model_name_or_path", str(tmp_path / "gone.pth")]
     with pytest.raises(UserError, match=r"gone\.pth' is no file here"):
-        pretrained(parse(TrainArguments, argv=words))
+        load_start(parse(TrainArguments, argv=words))
 
 
 def test_another_number_of_labels_is_refused(original):
