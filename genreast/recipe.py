@@ -71,8 +71,8 @@ class TrainArguments(TrainingArguments):
     )
     dataloader_num_workers: int | None = _data(
         None,
-        "processes that decode ahead of the model (default: for a GPU its share of the cores, at"
-        " most 8; for a CPU none)",
+        "processes that decode ahead of the model (default: for a GPU its share of the cores less"
+        " one, at most 8; for a CPU none)",
     )
 
     output_dir: str = _training("models/genreast", "folder the model is written to")
