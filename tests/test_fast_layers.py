@@ -113,3 +113,34 @@ def test_a_large_model_hears_a_batch_window_by_window_and_says_the_same(model, m
     expected, expected_pooled = small.logits(waveforms, lengths)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(pooled, expected_pooled, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heads_in_turn_attend_as_torch_does(dtype):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 5, 37, 16).to(dtype) for _ in range(3))
+    ours = [part.clone().requires_grad_() for part in (query, key, value)]
+    exactly = [part.float().requires_grad_() for part in (query, key, value)]
+    mixed, _ = attention.heads_in_turn(torch.nn.Identity(), *ours, scaling=0.3)
+    exact = torch.nn.functional.scaled_dot_product_attention(*exactly, scale=0.3).transpose(1, 2)
+    atol = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(mixed.float(), exact, atol=atol, rtol=0)
+    push = torch.randn(mixed.shape).to(dtype)
+    mixed.backward(push)
+    exact.backward(push.float())
+    for one, other in zip(ours, exactly, strict=True):
+        torch.testing.assert_close(one.grad.float(), other.grad, atol=atol, rtol=0)
+    with torch.no_grad():
+        plain, _ = attention.heads_in_turn(torch.nn.Identity(), *ours, scaling=0.3)
+    assert torch.equal(plain, mixed)
+
+
+def test_bfloat16_on_a_cpu_attends_by_plain_products(tiny_model, song_files, monkeypatch):
+    ours, calls = attention.heads_in_turn, []
+    monkeypatch.setattr(
+        attention, "heads_in_turn", lambda *words, **named: calls.append(1) or ours(*words, **named)
+    )
+    for tiles, used in ((True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda tiles=tiles: {"amx_bf16": tiles})
+        GenreClassifier.from_pretrained(tiny_model, "cpu", "bfloat16")(song_files["ten"])
+        assert bool(calls) == used

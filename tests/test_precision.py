@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from genreast import pretrained
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
+from genreast.precision import choose
 from genreast.progress import summary
 from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
 
@@ -55,3 +57,15 @@ def test_a_cpu_that_imitates_bfloat16_is_told_of(tiny_model, monkeypatch, precis
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     remarks = GenreClassifier.from_pretrained(tiny_model, "cpu", precision).remarks
     assert len(remarks) == told and all("imitates bfloat16" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize(("ability", "expected"), [("avx512_bf16", torch.bfloat16), ("", None)])
+def test_auto_is_bfloat16_where_the_cpu_multiplies_it_but_for_very_small_models(
+    tiny_model, monkeypatch, ability, expected
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {ability: True})
+    small, _ = pretrained.load(str(tiny_model))
+    larger = torch.nn.Linear(1000, 1000, device="meta")
+    cpu = torch.device("cpu")
+    assert choose("auto", small, cpu) == torch.float32
+    assert choose("auto", larger, cpu) == (expected or torch.float32)
