@@ -64,6 +64,18 @@ def test_clips_of_few_groups_are_less_sure_than_as_many_alone():
     )
 
 
+def test_of_many_samples_few_resamples_tell_as_much():
+    logits, labels = random_split(4, bootstrap.MANY + 2000)
+    groups = np.arange(len(labels)) // 10
+    few, many = (
+        bootstrap.intervals(logits, labels, groups, NAMES, number) for number in (None, 1000)
+    )
+    assert few["resamples"] < many["resamples"]
+    for name in ("accuracy", "macro_f1", "log_loss"):
+        width = many[name][1] - many[name][0]
+        assert few[name] == pytest.approx(many[name], abs=width / 8), name
+
+
 def test_the_fewer_groups_the_further_out_the_percentiles():
     """Of resamples as a normal distribution has them the bounds are those of Student's t."""
     values = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
