@@ -23,6 +23,7 @@ CLIP_SECONDS = 10.0  # the length of AudioSet's clips, and of the original Genre
 FRAME_LENGTH = 400  # samples, 25 ms: Kaldi's frame, the least that has a spectrum
 FRAME_SHIFT = 160  # samples, 10 ms
 LOWEST_RATE, HIGHEST_RATE = 2_000, 768_000  # Hz, of files that can be recordings
+BLOCK_SECONDS = 60  # of a long song, which never lies in memory as a whole
 STREAM_SECONDS = 1200  # a longer song is streamed: 20 minutes of float32 are 77 MB
 SHORT_BYTES = STREAM_SECONDS * 3000  # 24 kbit/s: a smaller file need not be asked its length
 WHOLE = 0.75  # of what a header promises: less may be the decoder's doing, not the header's
@@ -96,12 +97,12 @@ def _load_with_program(source: str | Path | bytes) -> np.ndarray:
         return np.concatenate(list(stream_audio(file.name)))
 
 
-def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.ndarray]:
+def stream_audio(path: str | Path) -> Iterator[np.ndarray]:
     """Decode a file block by block in flat memory: float32 mono arrays at 16 kHz.
 
-    Together the blocks equal `load_audio(path)`. Every block but the last has
-    `block_seconds` × 16,000 samples. Raises AudioError when nothing can be decoded, and for a
-    pipe: what has been read of it is gone, and a named one would be waited for.
+    Together the blocks equal `load_audio(path)`. Every block but the last holds a minute. Raises
+    AudioError when nothing can be decoded, and for a pipe: what has been read of it is gone, and a
+    named one would be waited for.
     """
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise AudioError("a pipe is read once")
@@ -109,7 +110,7 @@ def stream_audio(path: str | Path, block_seconds: float = 60.0) -> Iterator[np.n
         raise AudioError("the program `ffmpeg` is not installed")
     command = ["ffmpeg", "-nostdin", "-v", "error", "-i", _file_argument(path), "-vn"]
     command += ["-ac", "1", "-ar", str(SAMPLING_RATE), "-f", "f32le", "pipe:1"]
-    block_bytes = 4 * round(block_seconds * SAMPLING_RATE)
+    block_bytes = 4 * BLOCK_SECONDS * SAMPLING_RATE  # of float32
     empty = True
     # A damaged file can bring more complaints than a pipe holds: they go to a file.
     with (

@@ -24,10 +24,12 @@ FEWEST_GROUPS_A_CLASS = 10  # for mean average precision
 SAME = 1e-12  # scores this near differ by rounding alone
 
 
-def group_weights(groups: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each sample is drawn in each resample of whole groups, (resamples, n)."""
+def group_weights(groups: Sequence[str], resamples: int) -> np.ndarray:
+    """How often each sample is drawn in each resample of whole groups, (resamples, n): for the same
+    groups the same draws, so that two models meet the same.
+    """
     names, group_of_sample = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
     return drawn[:, group_of_sample].astype(np.float64)
 
@@ -91,7 +93,6 @@ def intervals(
     groups: Sequence[str],
     label_names: Sequence[str],
     resamples: int | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """95 % intervals [low, high] of the scores, and of each class's F1 under `per_class`.
 
@@ -103,7 +104,7 @@ def intervals(
         few = f"no intervals: too few groups ({number}; it takes {FEWEST_GROUPS})"
         return {"groups": number, "resamples": 0, "notes": [few]}
     estimates = weighted_scores(logits, labels, np.ones((1, len(labels))))
-    drawn = resampled_scores(logits, labels, groups, resamples, seed)
+    drawn = resampled_scores(logits, labels, groups, resamples)
     pairs = zip(label_names, drawn.pop("f1").T, estimates.pop("f1")[0], strict=True)
     notes = []
     if (each := groups_a_class(labels, groups)) < FEWEST_GROUPS_A_CLASS:
@@ -148,11 +149,10 @@ def resampled_scores(
     labels: np.ndarray,
     groups: Sequence[str],
     resamples: int | None = None,
-    seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """`weighted_scores` of resamples of the groups, the same ones for the same groups and seed."""
+    """`weighted_scores` of resamples of the groups."""
     resamples = resamples or (RESAMPLES if len(labels) <= MANY else RESAMPLES_OF_MANY)
-    weights = group_weights(groups, resamples, seed)
+    weights = group_weights(groups, resamples)
     # A few resamples at a time: their weights are as many numbers as samples each.
     parts = [
         weighted_scores(logits, labels, part)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genreast.audio import SAMPLING_RATE, spread_evenly, window_starts
+from genreast.audio import BLOCK_SECONDS, SAMPLING_RATE, spread_evenly, window_starts
 
 FULL_SCALE = 32_768  # a clip is stored in 16 bits
 SILENCE_PEAK = 10 ** (-60 / 20) * FULL_SCALE  # what never passes −60 dBFS holds nothing to learn
@@ -45,7 +45,7 @@ def clip_starts(samples: int, settings: CutSettings) -> list[int]:
 
 def blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
     """The samples in blocks of a minute, so that a long song never lies in memory as a whole."""
-    step = 60 * SAMPLING_RATE
+    step = BLOCK_SECONDS * SAMPLING_RATE
     for start in range(0, len(samples), step):
         yield samples[start : start + step]
         release(samples)

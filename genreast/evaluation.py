@@ -29,6 +29,7 @@ from genreast.summary import METRICS_FILE
 
 CLIPS_FILE = "predictions.csv"
 SONGS_FILE = "songs.csv"
+NAMED = 8  # genres that a message names; of more it gives the number
 EVALUATED = ("model", "dataset", "split")  # what tells one evaluation from another
 
 
@@ -244,9 +245,9 @@ def _write_csv(path: Path, key: str, scored: Scored) -> None:
             writer.writerow([name, *more, *values])
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    quoted = [f"'{name}'" for name in names[:most]]
-    return ", ".join(quoted) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _listed(names: Sequence[str]) -> str:
+    quoted = ", ".join(f"'{name}'" for name in names[:NAMED])
+    return quoted + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _first(unreadable: dict[str, str]) -> str:

@@ -26,6 +26,7 @@ from genreast.timeline import log_mel_picture
 
 REPORT_FILE = "report.html"
 MOST_MISTAKES = 12
+MOST_CLIPS = 12  # of a song, in its picture
 CAPTIONS = {
     "confusion_matrix": "True genres (rows) by predicted genres (columns), counted in {}.",
     "confusion_matrix_normalised": "The same in percent of the true genre's {}.",
@@ -150,11 +151,11 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def confident_mistakes(songs: Scored, most: int = MOST_MISTAKES) -> list[int]:
+def confident_mistakes(songs: Scored) -> list[int]:
     """Rows of the songs judged wrongly, the surest first."""
     wrong = np.flatnonzero(songs.predictions != songs.labels)
     confidence = songs.probabilities.max(1)
-    return wrong[np.argsort(-confidence[wrong], kind="stable")][:most].tolist()
+    return wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES].tolist()
 
 
 def song_names(dataset: str | Path) -> dict[str, str]:
@@ -170,9 +171,7 @@ def song_names(dataset: str | Path) -> dict[str, str]:
     }
 
 
-def song_pictures(
-    split: datasets.Dataset, most_clips: int = 12
-) -> Callable[[str], np.ndarray | None]:
+def song_pictures(split: datasets.Dataset) -> Callable[[str], np.ndarray | None]:
     """A function from a song's id to the log-mel picture of its first clips in a row."""
     rows_of: dict[str, list[int]] = {}
     for row, song_id in enumerate(split["song_id"]):
@@ -180,7 +179,7 @@ def song_pictures(
 
     def picture(song_id: str) -> np.ndarray | None:
         blocks = []
-        for row in rows_of[song_id][:most_clips]:
+        for row in rows_of[song_id][:MOST_CLIPS]:
             with contextlib.suppress(AudioError):
                 blocks.append(load_audio(encoded(split[row]["audio"])))
         blocks = [block for block in blocks if len(block) >= FRAME_LENGTH]

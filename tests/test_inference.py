@@ -169,7 +169,7 @@ def test_a_prediction_is_shown_without_its_numbers(classifier, song_files):
 def test_a_stream_that_breaks_midway_takes_only_its_song(classifier, song_files, monkeypatch):
     from genreast import windows
 
-    def breaking(path, block_seconds=60):
+    def breaking(path):
         calls.append(path)
         yield np.full(200_000, 0.1, np.float32)
         if len(calls) == 2:  # the first pass counts, the second cuts
