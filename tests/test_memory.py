@@ -53,6 +53,61 @@ def test_what_is_kept_for_the_backward_pass_is_what_torch_saves(
     assert told == pytest.approx(bytes_torch_saves(model, share, half), rel=0.05)
 
 
+def told_of(model, folder, shards: int = 1, **settings) -> float:
+    """Bytes that are told of a model with its optimizer."""
+    args = TrainArguments(output_dir=str(folder), **settings)
+    return training_memory(model, args, shards).model
+
+
+def test_the_copies_of_weights_that_autocast_keeps_are_counted(tmp_path):
+    model = from_scratch("tiny", max_length=512).train()
+    shapes = {p.shape for p in model.parameters()} | {p.shape[::-1] for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        if tensor.dtype == torch.bfloat16 and tensor.shape in shapes:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16):
+        model(input_values=torch.randn(BATCH, 512, 128))
+    copies = told_of(model, tmp_path, bf16=True) - told_of(model, tmp_path, bf16=False)
+    assert copies == pytest.approx(sum(size for size, _ in kept.values()), rel=0.05)
+
+
+@pytest.fixture
+def alone():
+    """A process group of this process alone."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_the_buckets_that_processes_exchange_gradients_in_are_counted(alone, tmp_path, monkeypatch):
+    model = from_scratch("tiny", max_length=160).train()
+    buckets = []
+
+    def exchange(_, bucket):
+        buckets.append(bucket.buffer())
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    parallel.register_comm_hook(None, exchange)
+    parallel(input_values=torch.randn(BATCH, 160, 128)).logits.sum().backward()
+    held = {buffer.untyped_storage().data_ptr() for buffer in buckets}
+    assert not held & {p.grad.untyped_storage().data_ptr() for p in model.parameters()}
+    one = told_of(model, tmp_path, bf16=False)
+    monkeypatch.setattr(TrainArguments, "world_size", 2)
+    two = told_of(model, tmp_path, bf16=False)
+    assert two - one == sum(buffer.nbytes for buffer in buckets)
+    assert told_of(model, tmp_path, shards=2, bf16=False) == two / 2
+
+
 def test_a_frozen_body_keeps_nothing(tmp_path):
     model = from_scratch("tiny", max_length=512).train()
     args = TrainArguments(output_dir=str(tmp_path), bf16=False)
