@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, RepoCard
 from huggingface_hub.errors import EntryNotFoundError
 
 from genreast.hub_errors import patiently
-from genreast.pages import is_sealed
+from genreast.pages import PAGE_FILE, is_sealed
 from genreast.staging import belongs
 
 RECENT_PULL_REQUESTS = 20  # looked through for one that already holds the same files
@@ -55,7 +55,7 @@ def page_was_edited(api: HfApi, destination: Destination, revision: str | None) 
     if revision is None or destination.create_pr:
         return False
     with tempfile.TemporaryDirectory() as folder:
-        call = {"filename": "README.md", "revision": revision, "local_dir": folder}
+        call = {"filename": PAGE_FILE, "revision": revision, "local_dir": folder}
         try:
             path = patiently(lambda: api.hf_hub_download(**destination.place, **call))
         except EntryNotFoundError:

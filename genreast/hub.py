@@ -18,6 +18,7 @@ from huggingface_hub.utils import get_token
 from genreast.destination import Destination, differences, page_was_edited, pull_request_with
 from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
+from genreast.pages import PAGE_FILE
 from genreast.pretrained import WEIGHTS_FILE
 from genreast.staging import files_in
 
@@ -99,7 +100,7 @@ def _publish(folder, destination, check, api, attempt) -> Publication:
                 " uploaded."
             )
         if destination.edited_page == "keep":
-            del local["README.md"]
+            del local[PAGE_FILE]
             notes.append("README.md stays as it was edited on the Hub")
     changed, stale = differences(api, destination, parent, local)
     _check_loss(destination, changed, stale)

@@ -27,14 +27,14 @@ from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
 from genreast.feature_stats import STATS_FILE
 from genreast.licenses import check_license
-from genreast.pages import literal, without_seal, write_page
+from genreast.pages import PAGE_FILE, literal, without_seal, write_page
 from genreast.song_table import SONGS_FILE
 from genreast.splits import SPLITS
 from genreast.staging import fill_aside
 
 TABLES = (SONGS_FILE, STATS_FILE)
 CLIPS = (f"*/{METADATA_FILE}", "*/*.flac", "*/*/*.flac")
-STAGED = ("README.md", *TABLES, PREPARATION_FILE, "data/*.parquet", *CLIPS)
+STAGED = (PAGE_FILE, *TABLES, PREPARATION_FILE, "data/*.parquet", *CLIPS)
 OWNED = (  # other files that lie with them on the Hub are the user's
     PREPARATION_FILE,
     *(f"data/{split}-?????-of-?????.parquet" for split in SPLITS),
@@ -160,7 +160,7 @@ def _without_sound(path: Path) -> pa.Table:
 
 def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: bool) -> str:
     """The dataset's own README.md, with what only the Hub needs: metadata, rights, how to load."""
-    readme = dataset_dir / "README.md"
+    readme = dataset_dir / PAGE_FILE
     text = readme.read_text(encoding="utf-8") if readme.is_file() else "---\n{}\n---\n"
     try:
         card = DatasetCard(without_seal(text))

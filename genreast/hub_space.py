@@ -6,12 +6,12 @@ from pathlib import Path
 
 from huggingface_hub import SpaceCard
 
-from genreast.pages import write_page
+from genreast.pages import PAGE_FILE, write_page
 from genreast.staging import fill_aside
 
 PACKAGE = Path(__file__).parent
 PAGE = ("app.py", "requirements.txt", "packages.txt")
-STAGED = (*PAGE, "README.md", "genreast/*.py")
+STAGED = (*PAGE, PAGE_FILE, "genreast/*.py")
 OWNED = ("genreast/*.py",)
 
 
@@ -24,7 +24,7 @@ def stage_space(page_dir: Path, model: str, staging_dir: Path) -> None:
     def fill(folder: Path) -> None:
         for name in PAGE:
             shutil.copyfile(page_dir / name, folder / name)
-        card = SpaceCard.load(page_dir / "README.md")
+        card = SpaceCard.load(page_dir / PAGE_FILE)
         card.data.models = [model]  # the Hub links the two, and app.py reads it
         write_page(folder, str(card))
         (folder / "genreast").mkdir()

@@ -16,8 +16,15 @@ from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub, split_revision
 from genreast.model_window import longest_window, window_samples
-from genreast.staging import genres_of, open_weights, read_json
-from genreast.summary import unit_of
+from genreast.pretrained import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from genreast.staging import (
+    MEASUREMENTS_FILE,
+    ONNX_DIR,
+    genres_of,
+    open_weights,
+    read_json,
+)
+from genreast.summary import METRICS_FILE, unit_of
 
 
 @dataclass
@@ -99,12 +106,12 @@ def read_facts(
     `published` is the fingerprint of the dataset that goes to `dataset_repo`, where one does: one
     that the model was not trained on (or measured on, where that alone is known) is not named.
     """
-    config = read_json(staged / "config.json")
+    config = read_json(staged / CONFIG_FILE)
     model = ASTConfig.from_dict(config)
-    with open_weights(staged / "model.safetensors") as weights:
+    with open_weights(staged / WEIGHTS_FILE) as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
-    training = _read(staged / "training_config.yaml", yaml.safe_load)
-    evaluation = _read(staged / "metrics.json", json.loads)
+    training = _read(staged / RECORD_FILE, yaml.safe_load)
+    evaluation = _read(staged / METRICS_FILE, json.loads)
     genres, data = genres_of(config), training.get("dataset") or {}
     renamed = dict(zip(data.get("labels") or [], genres, strict=False))  # since the training
     base_model = training.get("base_model")
@@ -143,7 +150,7 @@ def read_facts(
         pooling=evaluation.get("pooling"),
         metrics={level: evaluation[level] for level in levels if level in evaluation},
         intervals=evaluation.get("confidence_intervals") or {},
-        onnx=_read(staged / "onnx" / "measurements.json", json.loads),
+        onnx=_read(staged / ONNX_DIR / MEASUREMENTS_FILE, json.loads),
         figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),
     )
 

@@ -25,12 +25,24 @@ from scipy.special import softmax
 from genreast import pretrained
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError
-from genreast.pretrained import weights_fingerprint
+from genreast.pretrained import (
+    CONFIG_FILE,
+    EXTRACTOR_FILE,
+    WEIGHTS_FILE,
+    weights_fingerprint,
+)
 from genreast.score_check import MADE_SOUND, KnownClip
-from genreast.staging import fill_aside, read_json
+from genreast.staging import (
+    FLOAT32_FILE,
+    INT8_FILE,
+    MEASUREMENTS_FILE,
+    ONNX_DIR,
+    ONNX_FILES,
+    fill_aside,
+    read_json,
+)
 
-FOLDER, MEASUREMENTS = "onnx", "measurements.json"
-FILES = {"model.onnx": "float32", "model_quantized.onnx": "int8 weights"}  # Transformers.js' names
+PRECISIONS = {FLOAT32_FILE: "float32", INT8_FILE: "int8 weights"}
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 18  # the one that torch's exporter is written in, so nothing is converted
 TOLERANCE = 1e-4  # of a float32 logit against PyTorch's
@@ -50,7 +62,7 @@ def export(model_dir: Path, clips: list[KnownClip]) -> None:
     Raises UserError when a float32 logit differs by more than `TOLERANCE`, or when the folder
     holds files that are not of an export.
     """
-    folder = model_dir / FOLDER
+    folder = model_dir / ONNX_DIR
     source = _source(model_dir, clips)
     if _is_done(folder, source):
         return  # measured anew, its speeds would make each run another commit
@@ -60,8 +72,8 @@ def export(model_dir: Path, clips: list[KnownClip]) -> None:
     features = extractor(sounds, sampling_rate=SAMPLING_RATE, return_tensors="np")["input_values"]
 
     def fill(target: Path) -> None:
-        write_float32(model, target / "model.onnx")
-        write_int8(target / "model.onnx", target / "model_quantized.onnx")
+        write_float32(model, target / FLOAT32_FILE)
+        write_int8(target / FLOAT32_FILE, target / INT8_FILE)
         measurements = {
             "source": source,
             "clips": sum(clip.name != MADE_SOUND for clip in clips),
@@ -70,9 +82,9 @@ def export(model_dir: Path, clips: list[KnownClip]) -> None:
             "input": ["batch", *features.shape[1:]],
             **measure(model, target, features),
         }
-        (target / MEASUREMENTS).write_text(json.dumps(measurements, indent=2) + "\n")
+        (target / MEASUREMENTS_FILE).write_text(json.dumps(measurements, indent=2) + "\n")
 
-    fill_aside(folder, (*FILES, MEASUREMENTS), fill, mark=MEASUREMENTS)
+    fill_aside(folder, ONNX_FILES, fill, mark=MEASUREMENTS_FILE)
 
 
 def write_float32(model: Any, path: Path) -> None:
@@ -124,11 +136,11 @@ def measure(model: Any, folder: Path, features: np.ndarray) -> dict[str, Any]:
         expected = model(torch.from_numpy(features)).logits.numpy()
         seconds = _seconds(lambda: model(torch.from_numpy(features[:1])))
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    rows = [{"file": "model.safetensors", "precision": "float32", "bytes": weights}]
+    rows = [{"file": WEIGHTS_FILE, "precision": "float32", "bytes": weights}]
     rows[0]["seconds"] = seconds
     # One by one: plain attention over eight long windows takes tens of gigabytes.
     clips = np.split(features, len(features))
-    for name, precision in FILES.items():
+    for name, precision in PRECISIONS.items():
         session = _session(folder / name)
         logits = np.concatenate([session.run(["logits"], {"input_values": x})[0] for x in clips])
         difference = float(np.abs(logits - expected).max())
@@ -141,7 +153,7 @@ def measure(model: Any, folder: Path, features: np.ndarray) -> dict[str, Any]:
         one = {"input_values": clips[0]}
         rows.append(
             {
-                "file": f"{FOLDER}/{name}",
+                "file": f"{ONNX_DIR}/{name}",
                 "precision": precision,
                 "bytes": (folder / name).stat().st_size,
                 "seconds": _seconds(lambda session=session, one=one: session.run(None, one)),
@@ -211,8 +223,8 @@ def _source(model_dir: Path, clips: list[KnownClip]) -> str:
     """A sha256 of what an export is made of; equal sources need no second one."""
     parts = {
         "weights": weights_fingerprint(model_dir),
-        "config": read_json(model_dir / "config.json"),
-        "features": read_json(model_dir / "preprocessor_config.json"),
+        "config": read_json(model_dir / CONFIG_FILE),
+        "features": read_json(model_dir / EXTRACTOR_FILE),
         "clips": [clip.name for clip in clips],
         "versions": _versions(),
     }
@@ -224,6 +236,6 @@ def _versions() -> dict[str, str]:
 
 
 def _is_done(folder: Path, source: str) -> bool:
-    if not all((folder / name).is_file() for name in (*FILES, MEASUREMENTS)):
+    if not all((folder / name).is_file() for name in ONNX_FILES):
         return False
-    return read_json(folder / MEASUREMENTS).get("source") == source
+    return read_json(folder / MEASUREMENTS_FILE).get("source") == source

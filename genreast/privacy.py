@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from genreast.errors import UserError
+from genreast.pretrained import CONFIG_FILE
 from genreast.song_table import SONGS_FILE
 from genreast.staging import (
     ABSOLUTE_PATH,
@@ -117,8 +118,8 @@ def _leads_out(name: str) -> bool:
 def _library(folder: Path) -> tuple[set[str], set[str]]:
     """The genres that a staged model or dataset names, and where its songs lay in their library."""
     genres, places = {""}, {""}
-    if (folder / "config.json").is_file():
-        genres |= set((read_json(folder / "config.json").get("id2label") or {}).values())
+    if (folder / CONFIG_FILE).is_file():
+        genres |= set((read_json(folder / CONFIG_FILE).get("id2label") or {}).values())
     if (folder / SONGS_FILE).is_file():
         with (folder / SONGS_FILE).open(newline="", encoding="utf-8", errors="replace") as file:
             for row in csv.DictReader(file, restval=""):

@@ -14,6 +14,7 @@ from genreast.destination import Destination
 from genreast.licenses import check_license
 from genreast.model_card import render
 from genreast.model_facts import read_facts
+from genreast.pages import PAGE_FILE
 from genreast.privacy import scan
 
 NO_LICENSE = (
@@ -146,7 +147,7 @@ def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
 
 def _owners(args: PushArguments, folder: Path) -> set[str]:
     """Whose names a page may hold: those of the repositories that it links."""
-    card = metadata_load(folder / "README.md")
+    card = metadata_load(folder / PAGE_FILE)
     linked = [card.get("base_model"), *(card.get("datasets") or [])]
     repos = filter(None, (args.repo_id, args.dataset_repo, args.space, *linked))
     return {repo.split("/")[0] for repo in repos}

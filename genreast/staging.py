@@ -40,20 +40,23 @@ FIGURES = {  # the pictures that go public, by file name without .png: what each
     "learning_curves": "Learning curves",
     "timeline": "Genres over the time of one song",
 }
-ONNX_FILES = ("model.onnx", "model_quantized.onnx", "measurements.json")
+ONNX_DIR = "onnx"
+FLOAT32_FILE, INT8_FILE = "model.onnx", "model_quantized.onnx"  # as Transformers.js names them
+MEASUREMENTS_FILE = "measurements.json"  # how large, fast and exact the two are
+ONNX_FILES = (FLOAT32_FILE, INT8_FILE, MEASUREMENTS_FILE)
 STAGED = (
     *MODEL_FILES,
-    "README.md",
+    PAGE_FILE,
     METRICS_FILE,
     RECORD_FILE,
     *(f"figures/{name}.png" for name in FIGURES),
     "runs/events.out.tfevents.*",
-    *(f"onnx/{name}" for name in ONNX_FILES),
+    *(f"{ONNX_DIR}/{name}" for name in ONNX_FILES),
 )
 # Files that an earlier run may have published, and that no longer describe the model once gone.
-OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, "README.md"))
+OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, PAGE_FILE))
 # What a flag adds to a model, told by one of its files.
-FLAGGED = {METRICS_FILE: "--evaluation", "onnx/measurements.json": "--onnx"}
+FLAGGED = {METRICS_FILE: "--evaluation", f"{ONNX_DIR}/{MEASUREMENTS_FILE}": "--onnx"}
 
 ABSOLUTE_PATH = re.compile(
     r"(?:(?<![^\s\"`=(\[{>|;'])(?<!\w'))"  # where a word begins: no URL, no name such as Wham!/
@@ -144,9 +147,9 @@ def stage_model(
     def fill(folder: Path) -> None:
         _fill(model_dir, evaluation, folder)
         if with_onnx:
-            (folder / "onnx").mkdir()
+            (folder / ONNX_DIR).mkdir()
             for name in ONNX_FILES:
-                shutil.copyfile(model_dir / "onnx" / name, folder / "onnx" / name)
+                shutil.copyfile(model_dir / ONNX_DIR / name, folder / ONNX_DIR / name)
         write_page(folder, page(folder))
 
     fill_aside(staging_dir, STAGED, fill)

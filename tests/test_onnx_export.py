@@ -149,7 +149,7 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     api = HfApi(endpoint=hub.url)
     command = [str(exported), "alice/genre", "--staging_dir", str(tmp_path / "staged")]
-    exports = set(onnx_export.FILES) | {"measurements.json"}
+    exports = set(onnx_export.ONNX_FILES)
 
     def push(*flags: str) -> None:
         args = parse(PushArguments, argv=[*command, *flags])
