@@ -61,8 +61,8 @@ class PrepareArguments:
     )
     splits_from: str | None = option(
         None,
-        "an earlier dataset whose songs keep their split; it counts before the one that --update"
-        " replaces",
+        "an earlier dataset whose songs keep their split (it counts before the one that --update"
+        " replaces), or FILE.csv (path,split) that gives all songs theirs; others are left out",
         group="splits",
     )
     format: str = option(
@@ -124,6 +124,11 @@ class PrepareArguments:
         faults.unless(
             known,
             f"--group_by is '{self.group_by}'; expected song, artist, album, folder or FILE.csv",
+        )
+        faults.unless(
+            not os.path.isfile(str(self.splits_from)) or is_table(self.splits_from),
+            f"--splits_from is '{self.splits_from}'; expected the folder of an earlier dataset or"
+            " FILE.csv (path,split)",
         )
         faults.unless_utf8(self, "output_dir")
         raw, output = (Path(str(path)).resolve() for path in (self.raw_dir, self.output_dir))

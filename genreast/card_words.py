@@ -61,11 +61,13 @@ SPLIT_FACTS = {  # key under dataset.preparation in training_config.yaml: how it
     "genre_by": "a song's genre: by {}",
     "group_by": "never in two splits: {}",
     "seed": "seed: {}",
+    "splits_from": "splits: by {}",
     "duplicates": "recordings left out as duplicates: {}",
     "clip_seconds": "clips of at most {} s",
 }
 SAID = {  # the same key: values that read otherwise than they are recorded
     "genre_by": {"own table": "a table"},
+    "splits_from": {"own table": "a table"},
     "group_by": {
         "song": "clips of one song",
         "artist": "songs of one artist",

@@ -13,6 +13,11 @@ from genreast.song_table import SongRow, without_group
 from genreast.tables import is_table
 
 LOADING = {"files": '"audiofolder", data_dir="."', "parquet": '"parquet", data_dir="data"'}
+BY_SEED = """
+Splits are by group and stratified by genre (seed {seed}); songs that an earlier state of the
+dataset held stay in their split, whatever the seed.
+""".strip()
+BY_TABLE = "Splits are a table's; a group that it puts in two stands in that of most of its songs."
 CARD = """---
 {header}
 ---
@@ -36,10 +41,11 @@ song).
 {summary}
 ```
 
-Splits are by group and stratified by genre (seed {seed}); songs that an earlier state of the
-dataset held stay in their split, whatever the seed. `songs.csv` lists every file that was found,
-with its split or the reason it was left out. `feature_stats.json` holds the mean and standard
-deviation of the train split's log-mel features, where they were measured.
+{splits}
+
+`songs.csv` lists every file that was found, with its split or the reason it was left out.
+`feature_stats.json` holds the mean and standard deviation of the train split's log-mel features,
+where they were measured.
 
 """
 
@@ -63,7 +69,7 @@ def write_card(
         genre_by=_unless_table(args.genre_by, "a table of genres"),
         group_by=_unless_table(args.group_by, "a table of groups") + ungrouped,
         summary=summary,
-        seed=args.seed,
+        splits=BY_TABLE if _has_table(args) else BY_SEED.format(seed=args.seed),
     )
     write_page(folder, card)
 
@@ -76,10 +82,11 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
         "clip_seconds": args.clip_seconds,
         "genre_by": _unless_table(args.genre_by, "own table"),
         "group_by": _unless_table(args.group_by, "own group"),
-        "seed": args.seed,
-        "val_fraction": args.val_fraction,
-        "test_fraction": args.test_fraction,
     }
+    if _has_table(args):
+        facts["splits_from"] = "own table"
+    else:
+        facts |= {name: getattr(args, name) for name in ("seed", "val_fraction", "test_fraction")}
     if args.group_by != "song":
         facts["songs_without_group"] = without_group(rows)
     if args.duplicates == "group":
@@ -87,6 +94,11 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
     facts["sha256"] = digests(folder)
     path = folder / PREPARATION_FILE
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _has_table(args: PrepareArguments) -> bool:
+    """Whether a table gives the splits."""
+    return bool(args.splits_from) and is_table(args.splits_from)
 
 
 def _unless_table(name: str, instead: str) -> str:

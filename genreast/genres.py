@@ -12,8 +12,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genreast.errors import UserError
+from genreast.given_splits import with_splits
 from genreast.songs import SPLIT_WORD, SongFile, as_unicode, find_files, told_apart
-from genreast.tables import check_known, normalised, read_table
+from genreast.tables import check_known, is_table, normalised, read_table
 from genreast.tags import read_genre, read_tags, spelling
 
 
@@ -30,16 +31,29 @@ class Library:
         """The files to decode."""
         return [file for file in self.files if not file.status]
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """The split that the user's table gives each song, by id; empty where there is none."""
+        return {song.song_id: song.split for song in self.songs if song.split}
 
-def read_library(raw_dir: str | Path, genre_by: str = "folder", min_songs: int = 1) -> Library:
+
+def read_library(
+    raw_dir: str | Path,
+    genre_by: str = "folder",
+    min_songs: int = 1,
+    splits_from: str | None = None,
+) -> Library:
     """Find every file under `raw_dir` and its genre, which stands where `genre_by` says: folder
     (the first below `raw_dir`), tag, or a CSV file with columns `path` and `genre`.
 
-    Genres of fewer than `min_songs` files are left out. Raises UserError when two genres are not
-    left, two names claim one place, or all folders are splits.
+    Songs without a split are left out where `splits_from` is a table, genres of fewer than
+    `min_songs` files anywhere. Raises UserError when two genres are not left, two names claim one
+    place, or all folders are splits.
     """
     root = Path(raw_dir)
     files = find_files(raw_dir)
+    if splits_from and is_table(splits_from):
+        files = with_splits(files, splits_from)
     if genre_by == "folder":
         names = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
         _tell_artists(root, files)

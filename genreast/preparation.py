@@ -36,7 +36,14 @@ from genreast.song_table import (
     write_songs,
 )
 from genreast.songs import as_unicode
-from genreast.splits import SPLITS, Member, check_enough, split_songs
+from genreast.splits import (
+    SPLITS,
+    Member,
+    check_enough,
+    check_trained,
+    kept_splits,
+    split_songs,
+)
 from genreast.tables import check_known, is_table, read_table
 from genreast.work_folder import WorkFolder, cut_settings
 from genreast.workers import Failed, Task, by_name, run_dask, run_local, usable_cores
@@ -92,8 +99,9 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
 def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> Tables:
     """Read what the user's tables say of songs, before the long work: they may hold mistakes.
 
-    Raises UserError when one cannot be used, or a genre has fewer groups, as far as they are known
-    without the songs' tags and sound, than there are splits.
+    Raises UserError when one cannot be used, when one of splits leaves a genre without a song in
+    train, or a genre has fewer groups, as far as they are known without the songs' tags and sound,
+    than there are splits.
     """
     groups = {}
     if is_table(args.group_by):
@@ -105,8 +113,11 @@ def read_tables(library: Library, work: WorkFolder, args: PrepareArguments) -> T
     known = {
         (song.genre, tuple(own) or song.song_id) for song, own in zip(songs, keys, strict=True)
     }
-    names = [song.genre for song in songs]
-    _check_enough([genre for genre, _ in known], library.genres, args, names)
+    if library.splits:
+        check_trained((song.genre, song.split) for song in songs)
+    else:
+        names = [song.genre for song in songs]
+        _check_enough([genre for genre, _ in known], library.genres, args, names)
     return Tables(groups, _earlier_datasets(work, args))
 
 
@@ -118,7 +129,7 @@ def describe(
     args: PrepareArguments,
 ) -> list[SongRow]:
     """What became of each file: used or why not, its group and its split."""
-    earlier = tables.earlier
+    earlier, given = tables.earlier, library.splits
     rows = [_row(file, records) for file in library.files]
     used = [row for row in rows if row.status == "used"]
     links = []
@@ -126,7 +137,10 @@ def describe(
         dataset.recognise(used)
     try:
         used, genres = _choose(used, library.genres, earlier, args)
-        _check_enough([row.genre for row in used], genres, args, left_out=_told_left_out(rows))
+        if given:
+            check_trained((row.genre, given[row.song_id]) for row in used)
+        else:
+            _check_enough([row.genre for row in used], genres, args, left_out=_told_left_out(rows))
     except UserError as error:
         write_songs(rows, work.path)
         where = f"'{work.path / SONGS_FILE}' has the reason of each file that was left out"
@@ -145,17 +159,31 @@ def describe(
         row.song_id: [split for dataset in earlier if (split := dataset.split_of(row))]
         for row in used
     }
-    splits = split_songs(
-        [Member(row.song_id, row.genre, row.group) for row in used],
-        args.val_fraction,
-        args.test_fraction,
-        args.seed,
-        {song: known[0] for song, known in before.items() if known},
-    )
+    members = [Member(row.song_id, row.genre, row.group) for row in used]
+    if given:
+        splits = kept_splits(members, given)
+    else:
+        known = {song: splits[0] for song, splits in before.items() if splits}
+        splits = split_songs(members, args.val_fraction, args.test_fraction, args.seed, known)
     for row in used:
         row.split = splits[row.group]
     _tell_moved(used, before)
+    if given:
+        _tell_not_as_given(used, given, args.splits_from)
     return rows
+
+
+def _tell_not_as_given(used: list[SongRow], given: dict[str, str], table: str) -> None:
+    """Say which songs, by id, their group keeps out of the split that a table gives them."""
+    moved = [row for row in used if row.split != given[row.song_id]]
+    if moved:
+        row = moved[0]
+        print(
+            f"songs that '{table}' puts in another split than others of their group: {len(moved)},"
+            f" such as '{as_unicode(row.path)}' ({given[row.song_id]} → {row.split}). To have them"
+            " where it says: --duplicates ignore and --group_by song",
+            file=sys.stderr,
+        )
 
 
 def _tell_moved(used: list[SongRow], before: dict[str, list[str]]) -> None:
@@ -268,7 +296,9 @@ def _row(file, records: dict[str, SongRecord]) -> SongRow:
 
 def _earlier_datasets(work: WorkFolder, args: PrepareArguments) -> list[Earlier]:
     """The dataset that --splits_from names, then the one that is updated."""
-    folders = [Path(args.splits_from).resolve()] if args.splits_from else []
+    folders = []
+    if args.splits_from and not is_table(args.splits_from):
+        folders.append(Path(args.splits_from).resolve())
     if work.replaces:
         folders.append(work.output)
     return [Earlier.read(folder, folder == work.output) for folder in dict.fromkeys(folders)]

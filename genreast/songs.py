@@ -33,6 +33,7 @@ class SongFile:
     genre: str = ""
     status: str = ""
     reason: str = ""
+    split: str = ""  # where a table gives it one
 
     @property
     def song_id(self) -> str:

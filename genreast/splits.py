@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,7 +57,7 @@ def split_songs(
     )
     order = sorted(groups, key=lambda group: _shuffled(seed, group))
     balance = _Balance({group: groups[group] for group in order}, shares)
-    kept = _keep(songs, earlier or {}, {*shares, "train"})
+    kept = kept_splits(songs, earlier or {}, {*shares, "train"})
     for group, split in kept.items():
         balance.put(group, split)
     for genre in balance.rarest_first():
@@ -72,6 +72,38 @@ def split_songs(
         balance.bring_everywhere(free)
         balance.even_out(free)
     return {group: balance.chosen[group] for group in sorted(groups)}
+
+
+def kept_splits(
+    songs: list[Member], known: Mapping[str, str], splits: Collection[str] = SPLITS
+) -> dict[str, str]:
+    """The split of each group whose songs (by id) have one that is known, among these splits.
+
+    Most of its songs decide where a link joins groups that stand in two splits, for a leak is worse
+    than a move. Of as many train decides: what a model has learned is not held out.
+    """
+    votes: dict[str, Counter] = defaultdict(Counter)
+    for song in songs:
+        if known.get(song.song_id) in splits:
+            votes[song.group][known[song.song_id]] += 1
+    return {
+        group: max(sorted(count), key=lambda split: (count[split], split == "train"))
+        for group, count in votes.items()
+    }
+
+
+def check_trained(songs: Iterable[tuple[str, str]]) -> None:
+    """Raises UserError where songs (genre, split) leave a genre without one to learn it from."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for genre, split in songs:
+        found[genre].add(split)
+    untrained = sorted(genre for genre, splits in found.items() if "train" not in splits)
+    if untrained:
+        raise UserError(
+            f"the table of splits puts no usable song of '{untrained[0]}' in train"
+            + (f", nor of {len(untrained) - 1} other genres" if untrained[1:] else "")
+            + "; expected one or more: put some there, or leave the genre out of the table"
+        )
 
 
 class _Balance:
@@ -257,20 +289,6 @@ def check_enough(
         f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
         f" genre. To mend it, {', '.join(remedies[:-1])}, or {remedies[-1]}"
     )
-
-
-def _keep(songs: list[Member], earlier: Mapping[str, str], splits: set[str]) -> dict[str, str]:
-    """The split that each group's songs had before; most of them decide where a new link joins
-    groups that stood in two splits, for a leak is worse than a move. Of as many train decides: what
-    a model has learned is not held out."""
-    votes: dict[str, Counter] = defaultdict(Counter)
-    for song in songs:
-        if earlier.get(song.song_id) in splits:
-            votes[song.group][earlier[song.song_id]] += 1
-    return {
-        group: max(sorted(count), key=lambda split: (count[split], split == "train"))
-        for group, count in votes.items()
-    }
 
 
 def _shuffled(seed: int, group: str) -> str:

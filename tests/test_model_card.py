@@ -222,6 +222,12 @@ def test_songs_that_no_group_keeps_together_are_told_of(group_by, alone, split_f
     assert "Songs of one artist may be" not in render(facts, TEMPLATE), "of course they are"
 
 
+def test_splits_that_a_table_gave_are_told_of():
+    preparation = {"group_by": "song", "splits_from": "own table"}
+    page = render(ModelFacts("alice/genre", genres=GENRES, preparation=preparation), TEMPLATE)
+    assert "\n- splits: by a table\n" in page
+
+
 def test_where_clips_were_measured_no_songs_are_told_of(staged, tmp_path):
     folder = shutil.copytree(staged, tmp_path / "staged")
     metrics = json.loads((folder / "metrics.json").read_text())

@@ -1,0 +1,39 @@
+"""The split that a table gives each song: a collection's official one, or the user's own."""
+
+from dataclasses import replace
+
+from genreast.errors import UserError
+from genreast.songs import SongFile
+from genreast.tables import check_known, normalised, read_table
+
+SPLIT_NAMES = {  # what collections call them: what they are called here
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+
+
+def with_splits(files: list[SongFile], table: str) -> list[SongFile]:
+    """Every file with its split from a CSV file with the columns `path` and `split`; songs that
+    it gives none are left out.
+
+    Raises UserError when the table cannot be used, or names another split.
+    """
+    given = read_table(table, "--splits_from", "split")
+    check_known(given, "--splits_from", table, [file.path for file in files if not file.status])
+    for path, name in given.items():
+        if name and name.lower() not in SPLIT_NAMES:
+            raise UserError(
+                f"--splits_from '{table}' puts '{path}' in the split '{name}'; expected train,"
+                " validation or test"
+            )
+
+    def placed(file: SongFile) -> SongFile:
+        name = given.get(normalised(file.path), "")
+        if file.status:
+            return file
+        if not name:
+            return replace(file, status="no_split", reason="no split in the table of splits")
+        return replace(file, split=SPLIT_NAMES[name.lower()])
+
+    return [placed(file) for file in files]
