@@ -13,7 +13,8 @@ from genreast.errors import DISK_FULL, UserError
 from genreast.hub_ids import could_be_on_the_hub, not_asked, split_revision
 from genreast.hub_refusals import hub_words
 
-NO_CONFIG = ("Config name is missing", "BuilderConfig")  # as `datasets` begins to say it
+NO_SCRIPTS = "Dataset scripts are no longer supported"  # as `datasets` begins to say it
+NO_CONFIG = ("Config name is missing", "BuilderConfig")  # likewise
 
 
 @contextlib.contextmanager
@@ -26,6 +27,15 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
             asked = not_asked(str(dataset))
             raise UserError(f"'{dataset}' is neither a folder nor a Hub dataset{asked}; {make}")
         yield
+    except RuntimeError as error:
+        if not str(error).startswith(NO_SCRIPTS):
+            raise
+        repo_id, _ = split_revision(dataset)
+        raise UserError(
+            f"'{dataset}' comes with a script, which datasets does not run any more: name a copy of"
+            f" it in Parquet, such as '{repo_id}@refs/convert/parquet' where the Hub made one, or"
+            f" `hf download {repo_id} --repo-type dataset` and prepare its songs"
+        ) from error
     except (OSError, ValueError, DatasetGenerationError, httpx2.HTTPError) as error:
         if isinstance(error, ValueError) and str(error).startswith(NO_CONFIG):
             repo_id, revision = split_revision(dataset)

@@ -204,6 +204,14 @@ def test_a_bracket_in_the_path_of_shards_is_told(sharded, tmp_path):
 
 
 @pytest.mark.parametrize("load", [load_splits, read_shards], ids=["whole", "streamed"])
+def test_a_dataset_that_comes_with_a_script_is_told_of(load, own_hub):
+    script = {"path_or_fileobj": b"import datasets", "path_in_repo": "songs.py"}
+    own_hub.upload_file(repo_id="alice/songs", repo_type="dataset", **script)
+    with pytest.raises(UserError, match=r"a script, .* such as 'alice/songs@refs/convert/parquet'"):
+        load("alice/songs", *COLUMNS)
+
+
+@pytest.mark.parametrize("load", [load_splits, read_shards], ids=["whole", "streamed"])
 def test_one_of_several_configurations_is_chosen_by_name(load, tmp_path):
     for config, labels in {"few": ["blues"], "many": ["blues", "rock", "rock"]}.items():
         sounds(labels).to_parquet(tmp_path / config / "clips.parquet")
