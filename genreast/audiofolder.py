@@ -23,6 +23,7 @@ from datasets import (
     Features,
     Value,
     load_dataset,
+    load_from_disk,
 )
 
 from genreast.dataset_refusals import dataset_faults
@@ -33,6 +34,7 @@ from genreast.splits import SPLITS
 
 METADATA_FILE = "metadata.parquet"
 PREPARATION_FILE = "preparation.json"
+SAVED_FILES = ("dataset_dict.json", "state.json")  # of what `save_to_disk` leaves, all or a split
 COLUMNS = ("audio", "label", "song_id")  # as we call them
 
 
@@ -209,8 +211,10 @@ def check_outside(output_dir: Path, dataset: str) -> None:
 
 
 def _has_shards(folder: Path) -> bool:
-    """Whether a folder, or one in it, holds Parquet files beside an audiofolder's own."""
-    return any(path.name != METADATA_FILE for path in folder.rglob("*.parquet"))
+    """Whether a folder, or one in it, holds WebDataset's tars, or Parquet files beside an
+    audiofolder's own."""
+    shards = (path for pattern in ("*.parquet", "*.tar") for path in folder.rglob(pattern))
+    return any(path.name != METADATA_FILE for path in shards)
 
 
 def _read_split(folder: Path) -> Dataset:
@@ -234,6 +238,9 @@ def _read_split(folder: Path) -> Dataset:
 def _load_any(folder: Path, dataset: str | Path, config: str | None) -> DatasetDict:
     """A foreign folder or Hub dataset through `datasets` itself."""
     with dataset_faults(dataset):
+        if any((folder / name).is_file() for name in SAVED_FILES):
+            saved = load_from_disk(folder)
+            return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
         if config or not folder.is_dir() or _has_shards(folder):
             repo_id, revision = split_revision(dataset)
             return load_dataset(repo_id, config, revision=revision)

@@ -6,6 +6,7 @@ import json
 import re
 import resource
 import shutil
+import tarfile
 
 import datasets
 import numpy as np
@@ -165,6 +166,31 @@ def test_shards_may_lie_in_a_folder_for_each_split(tmp_path):
     splits = load_splits(tmp_path)
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "test": 1}
     assert not is_foreign(str(tmp_path))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all", "one split"])
+def test_a_dataset_that_datasets_saved_is_read(shards, tmp_path, whole):
+    expected = load_splits(shards, *COLUMNS)
+    splits = datasets.load_dataset(str(shards), cache_dir=tmp_path / "cache")
+    (splits if whole else splits["train"]).save_to_disk(tmp_path / "saved")
+    found = load_splits(tmp_path / "saved", *COLUMNS)
+    assert list(found) == (["train", "test"] if whole else ["train"])
+    assert found["train"]["audio"][:] == expected["train"]["audio"][:]
+    assert label_names(found) == ["high", "low"] and found["train"]["song_id"][3] == "1"
+
+
+def test_tars_as_webdataset_packs_them_are_read(song_files, tmp_path):
+    with tarfile.open(tmp_path / "train-000.tar", "w") as tar:
+        for number, genre in enumerate(["blues", "rock", "rock"]):
+            for suffix, content in {"wav": song_files["short"].read_bytes(), "txt": genre}.items():
+                content = content.encode() if suffix == "txt" else content
+                member = tarfile.TarInfo(f"{number}.{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    train = load_splits(tmp_path, "wav", "txt", "__key__")["train"]
+    assert train.features["label"].names == ["blues", "rock"]
+    assert train["song_id"][:] == ["0", "1", "2"]
+    assert train[0]["audio"]["bytes"] == song_files["short"].read_bytes()
 
 
 @pytest.mark.parametrize(("cache", "words"), [("full", "too large"), ("file/in", "Not a dir")])
