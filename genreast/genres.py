@@ -12,8 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from genreast.errors import UserError
-from genreast.given_splits import with_splits
-from genreast.songs import SPLIT_WORD, SongFile, as_unicode, find_files, told_apart
+from genreast.given_splits import SPLIT_NAMES, with_splits
+from genreast.songs import SongFile, as_unicode, find_files, told_apart
 from genreast.tables import check_known, is_table, normalised, read_table
 from genreast.tags import read_genre, read_tags, spelling
 
@@ -153,10 +153,11 @@ def _in_order(names: list[str], indexed: bool) -> dict[str, str]:
 
 
 def _refuse_splits(folders: list[str], root: Path) -> None:
-    if folders and all(SPLIT_WORD.fullmatch(name.lower()) for name in folders):
+    if folders and all(name.lower() in SPLIT_NAMES for name in folders):
         raise UserError(
-            f"the folders of '{root}' are splits ({', '.join(folders)}), as of a dataset that is"
-            " prepared already; expected a folder for each genre, whose songs are split here"
+            f"the folders of '{root}' are splits ({', '.join(folders)}); expected a folder for each"
+            " genre, whose songs are split here. To keep those splits, name the songs in a table"
+            " (path,genre,split) and give it to --genre_by and --splits_from"
         )
 
 

@@ -42,6 +42,7 @@ def test_a_genre_that_is_no_unicode_gets_a_name_that_is(tree):
         (["01_jazz/a.mp3", "1_rock/a.mp3"], "the same index 1"),
         (["1_rock/a.mp3", "2_rock/a.mp3"], "name the genre 'rock'"),
         (["Train/jazz/a.flac", "test/jazz/b.flac"], r"are splits \(Train, test\)"),
+        (["development/jazz/a.mp3", "training/jazz/b.mp3"], r"are splits .*path,genre,split"),
     ],
 )
 def test_a_folder_that_gives_no_genres_is_refused(tree, tmp_path, paths, message):
