@@ -56,7 +56,7 @@ def read_library(
         files = with_splits(files, splits_from)
     if genre_by == "folder":
         names = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
-        _tell_artists(root, files)
+        _tell_no_genres(root, files)
         without = "in no genre's folder"
     elif genre_by == "tag":
         names, without = _alike(_tagged(root, files)), "no genre in its tags"
@@ -82,25 +82,27 @@ def read_library(
     return Library(root, list(genres.values()), told_apart([placed(file) for file in files]))
 
 
-def _tell_artists(root: Path, files: list[SongFile]) -> None:
-    """Say on standard error where most folders, by the tags of a song in each, are artists'."""
+def _tell_no_genres(root: Path, files: list[SongFile]) -> None:
+    """Say on standard error where most folders have numbers for names, as those of collections
+    that are sorted by track, or are artists', by the tags of a song in each."""
     first: dict[str, str] = {}
     for file in files:
         if not file.status and "/" in file.path:
             first.setdefault(file.path.partition("/")[0], file.path)
-    artists = []
+    numbers, artists = [folder for folder in first if folder.isdecimal()], []
     for folder, path in first.items():
         tags = read_tags(root / path)
         names = [*tags.get("artist", []), *tags.get("albumartist", [])]
         if spelling(folder) in map(spelling, names):
             artists.append(folder)
-    if len(artists) > len(first) / 2:
-        print(
-            f"{len(artists)} of {len(first)} folders have the name of an artist, such as"
-            f" '{as_unicode(artists[0])}', and each is taken for a genre. If the genres stand in"
-            " the tags or in a table: --genre_by tag, or FILE.csv (path,genre)",
-            file=sys.stderr,
-        )
+    for name, folders in {"a number for a name": numbers, "the name of an artist": artists}.items():
+        if len(folders) > len(first) / 2:
+            print(
+                f"{len(folders)} of {len(first)} folders have {name}, such as"
+                f" '{as_unicode(folders[0])}', and each is taken for a genre. If the genres stand"
+                " in the tags or in a table: --genre_by tag, or FILE.csv (path,genre)",
+                file=sys.stderr,
+            )
 
 
 def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:

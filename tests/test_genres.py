@@ -129,6 +129,15 @@ def test_folders_of_artists_are_remarked_upon_where_they_are_most(tmp_path, caps
     assert bool(told) == (of_artists == 2)
 
 
+def test_folders_of_track_numbers_are_remarked_upon(tree, capsys):
+    """As FMA's and MTG-Jamendo's are; a decade is a genre's name."""
+    read_library(tree("fma/000/000002.mp3", "fma/001/001074.mp3", "fma/lost/1.mp3") / "fma")
+    told = "2 of 3 folders have a number for a name, such as '000', and each is taken for a genre"
+    assert told in capsys.readouterr().err
+    read_library(tree("decades/80s/a.mp3", "decades/90s/a.mp3") / "decades")
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("genre_by", ["tag", "TABLE"])
 def test_genres_that_are_nowhere_are_asked_for(tree, tmp_path, genre_by):
     root, table = tree("raw/Album/a.mp3", "raw/Album/b.mp3") / "raw", tmp_path / "genres.csv"
