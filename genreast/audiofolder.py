@@ -34,7 +34,6 @@ from genreast.splits import SPLITS
 
 METADATA_FILE = "metadata.parquet"
 PREPARATION_FILE = "preparation.json"
-SAVED_FILES = ("dataset_dict.json", "state.json")  # of what `save_to_disk` leaves, all or a split
 COLUMNS = ("audio", "label", "song_id")  # as we call them
 
 
@@ -198,7 +197,8 @@ def is_prepared(folder: Path) -> bool:
 def is_foreign(dataset: str) -> bool:
     """Whether a dataset is a folder of sounds here that was not prepared here."""
     folder = Path(dataset)
-    return folder.is_dir() and not is_prepared(folder) and not _has_shards(folder)
+    known = (is_prepared, _has_shards, _is_saved)
+    return folder.is_dir() and not any(is_one(folder) for is_one in known)
 
 
 def check_outside(output_dir: Path, dataset: str) -> None:
@@ -215,6 +215,11 @@ def _has_shards(folder: Path) -> bool:
     audiofolder's own."""
     shards = (path for pattern in ("*.parquet", "*.tar") for path in folder.rglob(pattern))
     return any(path.name != METADATA_FILE for path in shards)
+
+
+def _is_saved(folder: Path) -> bool:
+    """Whether a folder is what `save_to_disk` leaves, of all splits or of one."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 def _read_split(folder: Path) -> Dataset:
@@ -238,7 +243,7 @@ def _read_split(folder: Path) -> Dataset:
 def _load_any(folder: Path, dataset: str | Path, config: str | None) -> DatasetDict:
     """A foreign folder or Hub dataset through `datasets` itself."""
     with dataset_faults(dataset):
-        if any((folder / name).is_file() for name in SAVED_FILES):
+        if _is_saved(folder):
             saved = load_from_disk(folder)
             return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
         if config or not folder.is_dir() or _has_shards(folder):

@@ -175,6 +175,7 @@ def test_a_dataset_that_datasets_saved_is_read(shards, tmp_path, whole):
     (splits if whole else splits["train"]).save_to_disk(tmp_path / "saved")
     found = load_splits(tmp_path / "saved", *COLUMNS)
     assert list(found) == (["train", "test"] if whole else ["train"])
+    assert not is_foreign(str(tmp_path / "saved")), "whose sounds could be prepared"
     assert found["train"]["audio"][:] == expected["train"]["audio"][:]
     assert label_names(found) == ["high", "low"] and found["train"]["song_id"][3] == "1"
 
