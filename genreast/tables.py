@@ -8,14 +8,17 @@ from pathlib import Path
 
 from genreast.errors import UserError
 
+MOST_COLUMNS = 10  # that a message names: FMA's table has fifty
+
 
 def is_table(name: str) -> bool:
     """Whether a setting names a table, not one of the ways that have names of their own."""
-    return name.lower().endswith(".csv")
+    return name.lower().endswith((".csv", ".tsv"))
 
 
 def read_table(file: str, flag: str, column: str) -> dict[str, str]:
-    """Path → text from a CSV file with the columns `path` (from the raw folder on) and `column`.
+    """Path → text from a CSV file with the columns `path` (from the raw folder on) and `column`,
+    between commas, semicolons or tabs, and any others.
 
     `flag` is what the file was given as. Raises UserError when it cannot be read, lacks a column,
     or says two things of one song.
@@ -23,11 +26,17 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
     table: dict[str, str] = {}
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, restval="")
-            if not {"path", column} <= set(reader.fieldnames or ()):
+            header = lines.readline()
+            lines.seek(0)
+            # Spreadsheets write semicolons where the comma is the decimal sign.
+            reader = csv.DictReader(lines, restval="", delimiter=max(",;\t", key=header.count))
+            columns = reader.fieldnames or []
+            if not {"path", column} <= set(columns):
+                named = ", ".join(f"'{name}'" for name in columns[:MOST_COLUMNS]) or "none"
+                more = ", …" if len(columns) > MOST_COLUMNS else ""
                 raise UserError(
-                    f"{flag} '{file}' has the columns {reader.fieldnames or []};"
-                    f" expected 'path' (from RAW_DIR on) and '{column}', with commas between"
+                    f"{flag} '{file}' has the columns {named}{more}; expected 'path' (from RAW_DIR"
+                    f" on) and '{column}' in its first line"
                 )
             for row in reader:
                 if not row["path"].strip():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from genreast.errors import UserError
 from genreast.groups import group_keys, joined_groups
-from genreast.tables import read_table
+from genreast.tables import is_table, read_table
 from genreast.tags import read_genre, read_tags
 
 
@@ -185,14 +185,22 @@ def test_a_table_is_checked(tmp_path):
     table.write_text("path,group\n Jazz/é.mp3 ,7\n", encoding="utf-8")
     by_table = read_table(str(table), "--group_by", "group")
     assert group_keys(" Jazz/e\u0301.mp3", {}, str(table), by_table) == ["group 7"]
+    assert is_table("groups.csv") and is_table("Groups.TSV") and not is_table("artist")
+    for mark in ";\t":
+        rows = [("path", "title", "group"), ("jazz/x.mp3", "One, Two", "7")]
+        table.write_text("\n".join(map(mark.join, rows)), encoding="utf-8-sig")
+        assert read_table(str(table), "--group_by", "group") == {"jazz/x.mp3": "7"}
     table.write_text("path,group\njazz/ä.mp3,7\n", encoding="latin-1")
     with pytest.raises(UserError, match=r"cannot be read: .* expected a CSV file in UTF-8"):
         read_table(str(table), "--group_by", "group")
     table.write_text("file,artist\n")
-    with pytest.raises(UserError, match=r"columns \['file', 'artist'\]; expected 'path'"):
+    with pytest.raises(UserError, match=r"columns 'file', 'artist'; expected 'path'"):
         read_table(str(table), "--group_by", "group")
     table.write_text("")
-    with pytest.raises(UserError, match=r"columns \[\]; expected 'path'"):
+    with pytest.raises(UserError, match=r"columns none; expected 'path'"):
+        read_table(str(table), "--group_by", "group")
+    table.write_text(f",{',album' * 30}\ntrack_id\n")
+    with pytest.raises(UserError, match=r"columns '', '',( 'album',){8} …; expected 'path'"):
         read_table(str(table), "--group_by", "group")
     with pytest.raises(UserError, match=r"--genre_by '.*none\.csv' cannot be read"):
         read_table(str(tmp_path / "none.csv"), "--genre_by", "genre")
