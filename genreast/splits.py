@@ -12,6 +12,7 @@ from genreast.errors import UserError
 SPLITS = ("train", "validation", "test")
 TOLERANCE = 0.005  # of a genre's songs: splits that differ by less are not evened out further
 PARTNERS = 50  # groups with which a group may swap, so that time grows with the groups alone
+MOST_GENRES = 10  # that a message names: tags can have hundreds
 MISSING = 1e6  # the cost of a genre without a split: no sum of deviations comes near it
 
 
@@ -276,7 +277,9 @@ def check_enough(
     if not poor:
         return
     told = left_out or {}
-    listed = ", ".join(f"'{name}' has {few}{told.get(name, '')}" for name, few in poor.items())
+    listed = [f"'{name}' has {few}{told.get(name, '')}" for name, few in poor.items()]
+    if len(listed) > MOST_GENRES:
+        listed[MOST_GENRES - 1 :] = [f"{len(listed) - MOST_GENRES + 1} other genres have too few"]
     joined = {genre for genre in poor if songs and songs[genre] >= splits}
     remedies = ["add songs of other groups" if joined else "add songs"]
     if poor.keys() - joined:
@@ -286,8 +289,8 @@ def check_enough(
     if fewest := min(poor.values()):
         remedies.append("set " + (" or " if fewest == len(flags) else " and ").join(flags))
     raise UserError(
-        f"too few groups of songs for {splits} splits: {listed}; expected {splits} or more a"
-        f" genre. To mend it, {', '.join(remedies[:-1])}, or {remedies[-1]}"
+        f"too few groups of songs for {splits} splits: {', '.join(listed)}; expected {splits} or"
+        f" more a genre. To mend it, {', '.join(remedies[:-1])}, or {remedies[-1]}"
     )
 
 

@@ -230,6 +230,13 @@ def test_too_few_groups_name_the_genre_and_the_remedy():
     split_songs(songs, 0.0, 0.2, 0)
 
 
+def test_of_many_genres_of_few_songs_some_are_named():
+    with pytest.raises(UserError) as error:
+        check_enough({f"genre {number:03}": 1 for number in range(200)}, 0.1, 0.1)
+    assert "'genre 008' has 1, 191 other genres have too few; expected 3" in str(error.value)
+    assert len(str(error.value)) < 500
+
+
 def test_only_what_would_help_is_named_where_groups_are_too_few():
     def remedies(groups, songs=None):
         with pytest.raises(UserError) as error:
