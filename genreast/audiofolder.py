@@ -5,6 +5,7 @@ schema carries the `ClassLabel`, so plain `load_dataset("audiofolder", data_dir=
 in the user's order too.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from datasets import (
     Dataset,
     DatasetDict,
     Features,
+    Image,
     Value,
     load_dataset,
     load_from_disk,
@@ -259,14 +261,14 @@ def _rename(split: Dataset, ours: dict[str, str]) -> Dataset:
             if theirs != name and name in split.column_names:
                 split = split.remove_columns(name)
             split = split.rename_column(theirs, name) if theirs != name else split
-    try:
-        return split.cast_column("audio", Audio(decode=False))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
-        column = next(theirs for theirs, name in ours.items() if name == "audio")
-        raise UserError(
-            f"column {column} holds {split.features['audio']}, no sound; name another one with"
-            " --audio_column"
-        ) from error
+    feature = split.features["audio"]
+    with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError):
+        if not isinstance(feature, Image):  # pictures, as of spectrograms, are stored as sound is
+            return split.cast_column("audio", Audio(decode=False))
+    column = next(theirs for theirs, name in ours.items() if name == "audio")
+    raise UserError(
+        f"column {column} holds {feature}, no sound; name another one with --audio_column"
+    )
 
 
 def _with_class_labels(splits: DatasetDict) -> DatasetDict:
@@ -294,7 +296,8 @@ def _check_labels(splits: DatasetDict) -> None:
         if not isinstance(feature, ClassLabel | Value):
             raise UserError(
                 f"the label of a row of the {name} split is {feature};"
-                " expected one genre, as text or a number"
+                " expected one genre, as text or a number: make a column of one with the map() of"
+                " datasets, save_to_disk(), and name that folder as --dataset"
             )
         missing = labels.null_count
         if isinstance(feature, ClassLabel):  # whose -1 means "no label"
