@@ -30,6 +30,7 @@ from datasets import (
 
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
+from genreast.given_splits import called_here
 from genreast.hub_files import file_of
 from genreast.hub_ids import split_revision
 from genreast.splits import SPLITS
@@ -246,12 +247,14 @@ def _load_any(folder: Path, dataset: str | Path, config: str | None) -> DatasetD
     """A foreign folder or Hub dataset through `datasets` itself."""
     with dataset_faults(dataset):
         if _is_saved(folder):
-            saved = load_from_disk(folder)
-            return saved if isinstance(saved, DatasetDict) else DatasetDict(train=saved)
-        if config or not folder.is_dir() or _has_shards(folder):
+            found = load_from_disk(folder)
+            splits = found if isinstance(found, DatasetDict) else DatasetDict(train=found)
+        elif config or not folder.is_dir() or _has_shards(folder):
             repo_id, revision = split_revision(dataset)
-            return load_dataset(repo_id, config, revision=revision)
-        return load_dataset("audiofolder", data_dir=str(folder))
+            splits = load_dataset(repo_id, config, revision=revision)
+        else:
+            splits = load_dataset("audiofolder", data_dir=str(folder))
+    return DatasetDict({name: splits[theirs] for theirs, name in called_here(splits).items()})
 
 
 def _rename(split: Dataset, ours: dict[str, str]) -> Dataset:

@@ -1,5 +1,7 @@
-"""The split that a table gives each song: a collection's official one, or the user's own."""
+"""The splits of a collection or of the user: what they are called, which a table gives a song."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from genreast.errors import UserError
@@ -11,6 +13,14 @@ SPLIT_NAMES = {  # what collections call them: what they are called here
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+
+
+def called_here(names: Iterable[str]) -> dict[str, str]:
+    """What another's splits are called here; those keep their name of which two would share one,
+    and those of which nothing is known."""
+    ours = {name: SPLIT_NAMES.get(name.lower(), name) for name in names}
+    times = Counter(ours.values())
+    return {name: our if times[our] == 1 else name for name, our in ours.items()}
 
 
 def with_splits(files: list[SongFile], table: str) -> list[SongFile]:

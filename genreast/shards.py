@@ -30,6 +30,7 @@ from huggingface_hub import constants
 from genreast.audiofolder import check_columns, conform, is_prepared
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
+from genreast.given_splits import called_here
 from genreast.hub_ids import split_revision
 
 READERS = 16  # shards opened at once: on the Hub each of them is a wait
@@ -140,9 +141,8 @@ def _shard_files(dataset: str, config: str | None) -> tuple[dict[str, list[str]]
             f"'{dataset}' is not in Parquet shards, which --streaming reads; make them with: "
             "python prepare_dataset.py RAW_DIR --format parquet, or leave out --streaming"
         )
-    files = {
-        str(split): list(map(str, names)) for split, names in builder.config.data_files.items()
-    }
+    found = {str(split): names for split, names in builder.config.data_files.items()}
+    files = {name: [*map(str, found[theirs])] for theirs, name in called_here(found).items()}
     return files, builder.info.features
 
 

@@ -27,6 +27,7 @@ from genreast.audiofolder import (
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.fine_tune import read_dataset
+from genreast.given_splits import called_here
 from genreast.held_out import as_trained, training_record, with_validation
 from genreast.recipe import TrainArguments
 from genreast.shards import read_shards
@@ -175,6 +176,24 @@ def test_shards_may_lie_in_a_folder_for_each_split(tmp_path):
     splits = load_splits(tmp_path)
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "test": 1}
     assert not is_foreign(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_splits, read_shards], ids=["whole", "streamed"])
+def test_splits_of_other_names_are_known(load, tmp_path):
+    """Else a tenth of train was held out beside a validation split named valid."""
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    for split in ("train", "dev", "eval", "extra"):
+        sounds(["blues", "rock"]).to_parquet(tmp_path / f"{split}.parquet")
+        card += f"  - split: {split}\n    path: {split}.parquet\n"
+    (tmp_path / "README.md").write_text(f"{card}---\n")
+    found = load(str(tmp_path), "audio", "label", "song_id")
+    for part in found if isinstance(found, tuple) else [found]:
+        assert list(part) == ["train", "validation", "test", "extra"]
+
+
+def test_of_two_splits_that_would_have_one_name_each_keeps_its_own():
+    names = ["Train", "valid", "validation", "test"]
+    assert [*called_here(names).values()] == ["train", *names[1:]]
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["all", "one split"])
