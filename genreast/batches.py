@@ -84,7 +84,9 @@ def decode_clip(source: dict[str, Any] | None, label: int, index: int) -> dict[s
         waveform = load_audio(encoded(source)).copy()
     except AudioError as error:
         name = (source or {}).get("path") or f"row {index}"
-        raise UserError(f"clip '{name}' of the dataset cannot be read: {error}") from error
+        raise UserError(
+            f"clip '{name}' of the dataset cannot be read: {error}; leave it out of the dataset"
+        ) from error
     return {"waveform": waveform, "label": label, "index": index}
 
 
