@@ -53,6 +53,16 @@ def test_only_what_was_heard_is_painted(seconds, starts, spans):
         assert area.get_path().contains_points(points).tolist() == heard
 
 
+def test_a_genre_of_one_moment_is_shown_above_those_of_the_whole_song():
+    song = predicted(10, 100.0)
+    steady = np.tile([*range(9, 0, -1), 0.0], (len(song.starts), 1)) / 45
+    steady[4] = [*steady[4, :9] / 2, 0.5]
+    song.log_probabilities = np.log(np.maximum(steady, 1e-9))
+    figure = timeline.draw(song, np.zeros((128, 300)))
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == [*(f"genre {index}" for index in range(5)), "genre 9", "others"]
+
+
 @pytest.mark.parametrize(
     ("genres", "shown", "others"), [(6, 6, False), (7, 7, False), (8, 7, True)]
 )
@@ -86,3 +96,16 @@ def test_picture_of_sound_is_bounded_whatever_its_length():
     blocks = np.split(sound, [16_000 * 60])
     assert timeline.log_mel_picture(blocks, columns=500).shape == (128, 500)
     assert timeline.log_mel_picture([sound[:16_000]], columns=500).shape == (128, 10)
+    ended = [*blocks, sound[:300]]  # the end of a stream may be shorter than a frame
+    assert np.array_equal(timeline.log_mel_picture(ended), timeline.log_mel_picture(blocks))
+
+
+def test_neither_a_bang_nor_a_gap_takes_the_colours_from_the_music():
+    picture = np.random.default_rng(0).normal(size=(128, 1000))
+    struck = picture.copy()
+    struck[:, 0], struck[:, 500:510] = 99, -99
+    plain, other = (
+        timeline.draw(predicted(3, 47.0), each).axes[1].images[0].get_clim()
+        for each in (picture, struck)
+    )
+    assert other == pytest.approx(plain, abs=0.5)
