@@ -1,4 +1,4 @@
-"""The settings of each script but training, whose are in `recipe`: one checked dataclass each."""
+"""The settings of every script as checked dataclasses, but those of training, in `recipe`."""
 
 import math
 import os

@@ -205,7 +205,8 @@ def is_foreign(dataset: str) -> bool:
 
 
 def check_outside(output_dir: Path, dataset: str) -> None:
-    """Raise UserError for an output folder within a dataset that is whatever its folder holds."""
+    """Raise UserError for an output folder in a dataset that is a folder of sounds, where its files
+    would be taken for more of them."""
     if output_dir.resolve().is_relative_to(Path(dataset).resolve()) and is_foreign(dataset):
         raise UserError(
             f"--output_dir '{output_dir}' lies in the dataset '{dataset}', which could not be read "

@@ -175,10 +175,12 @@ class CardWords:
 
     @property
     def rare_genres(self) -> str | None:
+        """The genres of few songs to train on, in words."""
         return few(self.facts.songs.get("train", {}), FEW_TRAIN_SONGS)
 
     @property
     def barely_tested(self) -> str | None:
+        """The genres measured on few songs or clips, in words."""
         scores = self.facts.metrics.get(self.facts.unit, {}).get("per_class", {})
         return few({genre: scores[genre]["support"] for genre in scores}, FEW_TEST_SONGS)
 

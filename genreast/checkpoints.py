@@ -12,7 +12,7 @@ from genreast.model import load_weights
 from genreast.pretrained import holds_weights
 from genreast.recipe import TrainArguments
 
-TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # of an optimizer's groups, by the settings
+TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # what settings say of an optimizer's groups
 
 
 class ResumableTrainer(Trainer):
@@ -59,7 +59,7 @@ class ResumableTrainer(Trainer):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
-        """What the optimizer was told anew wins over the checkpoint; the schedule keeps its place.
+        """The optimizer's settings of now win over the checkpoint's; the schedule keeps its place.
 
         With the same settings nothing changes, to the bit.
         """
@@ -84,7 +84,8 @@ class ResumableTrainer(Trainer):
         load_weights(self.model, best)
 
     def _determine_best_metric(self, metrics, trial):
-        """The Trainer's own, but for ties, and of what can be published alone: what is saved."""
+        """The Trainer's own, but a tie is decided (`standing`), and only what is saved can be the
+        best, for nothing else can be published."""
         saved = self.control.should_save or self.args.save_strategy == SaveStrategy.BEST
         if self.args.load_best_model_at_end and not saved:
             return False

@@ -87,7 +87,8 @@ def sounding_parts(samples: np.ndarray, longest: float | None) -> list[tuple[int
 def read_parts(
     samples: np.ndarray, parts: list[tuple[int, int]], ends: np.ndarray, position: int, length: int
 ) -> np.ndarray:
-    """`length` samples from `position` of the song that the parts make, end to end."""
+    """`length` samples from `position` of the song that the parts make when they are joined; `ends`
+    (parts,) is where each of them ends in it."""
     pieces = []
     for number in range(int(np.searchsorted(ends, position, side="right")), len(parts)):
         _, end = parts[number]

@@ -55,7 +55,7 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
                 "names; rename the folder"
             ) from error
         if folder.exists():
-            # Of some `datasets` says that one occurred, and no more.
+            # Of some errors `datasets` says that one occurred, and no more.
             hidden = error.__cause__ if isinstance(error, DatasetGenerationError) else None
             cause = (str(hidden or error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"'{dataset}' is not a dataset ({cause}); {make}") from error

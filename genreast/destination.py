@@ -39,6 +39,7 @@ class Destination:
 
     @property
     def place(self) -> dict[str, str]:
+        """As the calls of the Hub's client take it."""
         return {"repo_id": self.repo_id, "repo_type": self.repo_type}
 
     @property
@@ -80,7 +81,9 @@ def differences(
     return changed, sorted(set(owned) - set(local))
 
 
-def pull_request_with(api, destination, local) -> tuple[str, str] | None:
+def pull_request_with(
+    api: HfApi, destination: Destination, local: dict[str, Path]
+) -> tuple[str, str] | None:
     """(commit, URL) of a recent pull request that holds exactly the files of `local`."""
     place = destination.place
     refs = patiently(lambda: api.list_repo_refs(**place, include_pull_requests=True))

@@ -46,10 +46,12 @@ class Scored:
 
     @property
     def predictions(self) -> np.ndarray:
+        """Class ids, (n,)."""
         return self.logits.argmax(1)
 
     @property
     def probabilities(self) -> np.ndarray:
+        """(n, classes)."""
         return softmax(self.logits, axis=1)
 
 
@@ -57,8 +59,8 @@ def check_folder(folder: Path, made: dict[str, str]) -> None:
     """Raises UserError where writing to `folder` would replace anything but an earlier evaluation
     of the same model on the same split.
 
-    `made` tells what is known yet of `EVALUATED`. A model or a dataset is the same by its name or
-    by its fingerprint, under `model_fingerprint` or `dataset_fingerprint`.
+    `made` gives what is known of `EVALUATED` so far. A model or a dataset is the same by its name
+    or by its fingerprint, under `model_fingerprint` or `dataset_fingerprint`.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir '{folder}' is a file; name a folder")

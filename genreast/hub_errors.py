@@ -38,6 +38,7 @@ def root_error(error: Exception) -> Exception:
 
 
 def is_transient(error: Exception) -> bool:
+    """Whether a failure may be over soon: the network's, or an answer such as 429 or 503."""
     error = root_error(error)
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in TRANSIENT and retry_after(error) <= LONGEST_WAIT

@@ -19,17 +19,19 @@ def is_hub_id(name: Any) -> bool:
 
 
 def split_revision(name: str | Path) -> tuple[str, str | None]:
-    """The repository and the revision of a name, None where it names none: as the Hub's client and
-    the libraries on it take them. What is there on this machine is a path, whatever it holds.
+    """The repository and the revision of a name, as the Hub's client takes the two; the revision is
+    None where the name has no @.
+
+    A name that is there on this machine is a path, even with an @ in it.
     """
     repo_id, at, revision = str(name).partition("@")
     return (repo_id, revision) if at and not Path(name).exists() else (str(name), None)
 
 
 def could_be_on_the_hub(name: Any) -> bool:
-    """Whether a name that is nothing here is worth asking the Hub for, which is slow to say no.
+    """Whether the Hub is worth asking for a name that is not on this machine: it is slow to say no.
 
-    What is inside a folder of this machine is a path, whether it is there or not.
+    A name inside a folder of this machine is a path, whether or not anything is there.
     """
     repo_id, revision = split_revision(name)
     return is_hub_id(repo_id) and revision != "" and not Path(repo_id).parent.is_dir()

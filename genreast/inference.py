@@ -35,10 +35,10 @@ SILENCE_PEAK = 1e-4  # −80 dB of full scale, three steps of 16 bits: dither, n
 
 @dataclass(eq=False)  # an array is not true or false
 class SongPrediction:
-    """What the model hears in one song, window by window; or the problem that kept it from it.
+    """What the model hears in one song, window by window; or the problem that kept it from hearing.
 
-    Silent windows are not among its windows. A song of nothing else has a problem, and its
-    log-probabilities are the model's guess at nothing.
+    Silent windows are left out. A song that is silent throughout has a problem, and its
+    log-probabilities are the model's guess at silence.
     """
 
     song: str

@@ -35,8 +35,8 @@ def decoding_processes(args: TrainArguments, train_clips: ClipDataset | Streamed
 def fitting(cores: int, batch_bytes: int, shared_bytes: float) -> int:
     """One process for each core but the training's own.
 
-    No more than 8, and than those whose batches fit into the memory they share with it: a
-    container's may be small, and a process that finds it full is killed.
+    At most 8, and at most as many as find room for their batches in the memory that they share with
+    it: a container's may be small, and a process that finds it full is killed.
     """
     return int(max(0, min(cores - 1, MOST_PROCESSES, shared_bytes / (HELD * batch_bytes))))
 

@@ -45,8 +45,8 @@ def scan(
 ) -> None:
     """Refuse a folder with a file that does not belong, a secret, an absolute path or a user name.
 
-    `user` is the login name (default: this session's); `owners` of repositories may be named. So
-    may genres and the songs' places in their library, which can look like either.
+    `user` is the login name (default: this session's); `owners` of repositories may be named.
+    Genres, and the songs' paths in their library, may look like a path or a user name: they pass.
     """
     user = _login() if user is None else user
     genres, places = _library(folder)

@@ -16,7 +16,7 @@ from genreast.precision import multiplies_bfloat16
 from genreast.recipe_checks import UNLISTED, check, lower_is_better
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
-BY_SCORE = ("reduce_lr_on_plateau", "greedy")  # schedules that take the metric for a loss untold
+BY_SCORE = ("reduce_lr_on_plateau", "greedy")  # schedules that take a metric for a loss
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # how accelerate launch passes its own on
 
 

@@ -112,7 +112,7 @@ class ResumeSettings(TrainerCallback):
 
 
 def best_by(metric: str, state: dict[str, Any]) -> float | None:
-    """What the best checkpoint of a Trainer's state is worth by a metric, chosen by it or not."""
+    """The best checkpoint's value of a metric, whichever chose it, from a Trainer's state."""
     scores = scores_at(state["best_global_step"], state["log_history"])
     return scores.get(f"eval_{metric}", state["best_metric"])
 

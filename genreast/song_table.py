@@ -54,7 +54,7 @@ def read_songs(folder: Path) -> list[dict[str, str]]:
 
 
 def without_group(rows: list[SongRow]) -> int:
-    """How many used songs nothing puts in a group: theirs has a song's id for its name."""
+    """How many used songs stand in a group that no key names: it has the id of one of its songs."""
     groups = {row.song_id: row.group for row in rows if row.status == "used"}
     return sum(group in groups for group in groups.values())
 

@@ -23,8 +23,8 @@ PATIENCE = 10  # seconds that FFmpeg may take to show tags
 
 
 def read_tags(path: Path) -> dict[str, list[str]]:
-    """What a file's tags name as artist, albumartist, album and genre, in the order it stands
-    there, without those that they do not name; nothing of a file that cannot be read."""
+    """What a file's tags name as artist, albumartist, album and genre: the texts of each in their
+    order. What the tags do not name is left out, and so is all of a file that cannot be read."""
     names: dict[str, list[str]] = {}
     for tags in (_tags(path), _info(path), _probed(path)):  # the first that names one is heard
         for name, keys in KEYS.items():

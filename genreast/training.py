@@ -133,7 +133,7 @@ class GenreTrainer(ResumableTrainer):
         return self.optimizer
 
     def create_scheduler(self, num_training_steps, optimizer=None):
-        """The Trainer's own."""
+        """The Trainer's own; what it refuses of the settings is told."""
         kind, options = self.args.lr_scheduler_type.value, self.args.lr_scheduler_kwargs or {}
         with refusals(f"--lr_scheduler_type {kind} with --lr_scheduler_kwargs {options}"):
             return super().create_scheduler(num_training_steps, optimizer)

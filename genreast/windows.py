@@ -59,9 +59,9 @@ def read_songs(
 ) -> Iterator[tuple[str, SongAudio | AudioError]]:
     """Open songs in their order, decoded ahead by `threads` threads; an error stands in its place.
 
-    A song is a file or a file's bytes. One decoded song more than there are threads waits for the
-    model, each of at most 77 MB. The windows of one song must be consumed before the next is asked
-    for. Raises TypeError for anything else.
+    A song is a file or a file's bytes; raises TypeError for anything else. At most `threads` + 1
+    decoded songs, of 77 MB or less each, wait for the model. The windows of one song must be
+    consumed before the next is asked for.
     """
     waiting: deque[tuple[str, Future]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
