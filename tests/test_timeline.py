@@ -28,6 +28,7 @@ def test_timeline_stacks_to_one_and_names_the_rest_others(tmp_path):
     top = figure.axes[0].patches[-1].get_data()
     assert top.values[::2] == pytest.approx(np.ones(5))
     assert top.edges == pytest.approx([0, 10, 10, 20, 20, 30, 30, 38.5, 38.5, 47])
+    assert figure.axes[1].images[0].get_extent()[:2] == pytest.approx((0, 47)), "under its time"
     png.write(png.to_bytes(figure), tmp_path / "timeline.png")
     assert Image.open(tmp_path / "timeline.png").format == "PNG"
 
