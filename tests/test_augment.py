@@ -108,6 +108,14 @@ def test_spec_augment_masks_real_frames_only(generator):
     assert starts.unique().numel() > 20
 
 
+def test_a_mask_wider_than_there_are_bins_seldom_covers_them_all(generator):
+    """Widths of 0 to 8 bins are drawn alike, whatever more was asked for."""
+    features, frames = torch.ones(900, 10, 8), torch.full((900,), 10)
+    masked = spec_augment(features, frames, time_width=0, mel_width=80, generator=generator)
+    widths = (masked == 0).all(1).sum(1)
+    assert (torch.bincount(widths, minlength=9) - 100).abs().max() < 40
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"), [("unstructured", 303), ("time", 12 * 25), ("frequency", 3 * 101)]
 )
