@@ -133,6 +133,11 @@ def test_patchout_keeps_the_special_tokens_and_the_share_asked_for(kind, expecte
         assert set(grid.sum(1).tolist()) == {0, 101}
 
 
+@pytest.mark.parametrize("kind", ["unstructured", "time", "frequency"])
+def test_patchout_leaves_something_to_hear_of_the_shortest_window(kind, generator):
+    assert kept_tokens((1, 1), 0.9, kind, generator).tolist() == [0, 1, 2]
+
+
 def test_a_seed_decides_everything(waveforms):
     clips, lengths = waveforms
     augmentation = Augmentation(96, 24, 0.3, 0.5, True, 6.0)
