@@ -239,6 +239,28 @@ def run_training(start: Path | str, dataset: Path, output: Path, *flags: str) ->
     fine_tune(parse(TrainArguments, argv=[*words, "--report_to", "none", *flags]))
 
 
+def refusal_to_resume(
+    checkpoint: Path | str, start: Path, dataset: Path, output: Path, *flags: str
+) -> str:
+    """The message that refuses to go on from a checkpoint."""
+    from genreast.errors import UserError
+
+    with pytest.raises(UserError) as caught:
+        run_training(start, dataset, output, "--resume_from_checkpoint", str(checkpoint), *flags)
+    return str(caught.value)
+
+
+FOUR_EPOCHS = ["--num_train_epochs", "4"]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, genre_dataset, short_start) -> Path:
+    """A run of four epochs with its checkpoints."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run_training(short_start, genre_dataset, folder, *FOUR_EPOCHS)
+    return folder
+
+
 @pytest.fixture
 def make_trainer(genre_dataset, short_start, tmp_path):
     """A GenreTrainer on the genre dataset, with its model ready to evaluate, from some settings."""
