@@ -131,6 +131,19 @@ def test_an_entry_of_the_index_has_room_for_the_longest_song():
     assert longest.keys.max() < 2 ** (64 - FRAME_BITS - SONG_BITS)
 
 
+def test_copies_are_found_among_strangers_that_share_their_keys():
+    """Between the two entries of each key stand those of three songs at no common offset."""
+    random = np.random.default_rng(5)
+    keys, frames = np.arange(10, dtype=np.uint32), 100 * np.arange(10)
+    others = [frames + random.permutation(np.arange(1, 30))[:10] for _ in range(3)]
+    prints = [
+        Fingerprint(np.zeros(1000, np.uint32), np.ones(1000, bool), keys, one)
+        for one in (frames, frames + 30, *others)
+    ]
+    [(first, second, offset)] = candidates(prints)
+    assert (first, second) == (0, 1) and abs(offset - 30) <= SLACK
+
+
 @pytest.mark.parametrize(("offset", "errors"), [(30, 0.0), (-30, 0.0), (50, 1.0), (-50, 1.0)])
 def test_recordings_that_overlap_too_little_are_not_told_alike(offset, errors):
     """Of 100 frames, 70 or 50 are the same."""
