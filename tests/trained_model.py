@@ -11,7 +11,9 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from genreast.metrics import evaluate_clips
 from genreast.pretrained import weights_fingerprint
+from genreast.staging import stage_model
 
+TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 GENRES = ["jazz", "pop|punk", "rock"]
 PUBLISHED = [  # beside the training's curves, whose file has a name of its own
     "README.md",
@@ -107,6 +109,15 @@ def make_onnx_measurements(folder: Path) -> None:
     facts = {"clips": 8, "compared": 8, "threads": 2, "opset": 18, "input": shape, "files": rows}
     folder.mkdir()
     (folder / "measurements.json").write_text(json.dumps(facts))
+
+
+def make_staged(folder: Path) -> Path:
+    """The model and its evaluation as they are staged, with an export's measurements beside."""
+    model_dir = make_model_dir(folder / "model")
+    evaluation = make_evaluation(folder / "evaluation", model_dir)
+    stage_model(model_dir, evaluation, folder / "staged", lambda _: "")
+    make_onnx_measurements(folder / "staged" / "onnx")
+    return folder / "staged"
 
 
 def _write_figure(path: Path) -> None:
