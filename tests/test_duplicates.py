@@ -79,6 +79,18 @@ def test_silence_noise_and_short_sounds_match_nothing():
     assert near_copies([]) == []
 
 
+def test_what_an_encoder_leaves_in_the_rests_of_a_song_hardly_changes_its_fingerprint():
+    """Noise 60 dB below a song that rests in between."""
+    tune = melody(1, 20) * (np.arange(20 * SAMPLING_RATE) % 64_000 < 40_000)
+    noise = np.random.default_rng(0).normal(0, 1e-3 * tune.std(), len(tune))
+    clean, noisy = (
+        fingerprint(np.rint(sound * 32767).astype(np.int16)) for sound in (tune, tune + noise)
+    )
+    marks = [{*zip(one.keys.tolist(), one.frames.tolist(), strict=True)} for one in (clean, noisy)]
+    assert len(marks[0] & marks[1]) > 0.7 * len(marks[0] | marks[1])
+    assert (clean.audible == noisy.audible).mean() > 0.98 and not clean.audible.all()
+
+
 def test_many_copies_of_one_recording_are_one_group():
     """A key pairs only with its neighbours in the index: longer chains must still join."""
     random = np.random.default_rng(1)
