@@ -1,6 +1,7 @@
 """Songs become the same windows whether they are held whole or streamed."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -29,6 +30,20 @@ def test_windows_of_a_stream_are_the_slices_of_the_whole(samples, window, hop, b
     assert len(streamed) == len(starts)
     for start, cut in zip(starts, streamed, strict=True):
         assert np.array_equal(cut, audio[start : start + window])
+
+
+@pytest.mark.parametrize("hop", [160_000, 1_600_000], ids=["all heard", "little heard"])
+def test_of_a_stream_no_more_is_held_than_a_window_and_a_block_or_two(hop):
+    block = 960_000  # samples, a minute
+    blocks = (np.zeros(block, np.float32) for _ in range(60))
+    tracemalloc.start()
+    try:
+        for window in cut_stream(blocks, list(range(0, 60 * block - 160_000, hop)), 160_000):
+            assert len(window) == 160_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 4 * block
 
 
 @given(samples=st.integers(1, 5000), limit=st.integers(1, 8))
