@@ -1,7 +1,8 @@
-"""What the documents show can be typed as it stands, and their links lead somewhere."""
+"""What the documents show can be typed as it stands, and what they name is there."""
 
 import re
 import shlex
+import tomllib
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
@@ -48,6 +49,12 @@ def test_every_flag_that_is_named_exists(name):
         known |= {f"--{field}" for field in settings.__dataclass_fields__}
     named = re.findall(r"[`(](--\w+)", PAGES[name])
     assert not [flag for flag in named if flag not in known]
+
+
+def test_what_is_optional_has_the_version_that_the_tests_run_with():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    tested = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").split()
+    assert {pin for pins in project["optional-dependencies"].values() for pin in pins} <= {*tested}
 
 
 @pytest.mark.parametrize("name", PAGES)
