@@ -75,6 +75,21 @@ def test_excerpts_are_parts_of_the_whole(make, name, options, rate):
         np.testing.assert_allclose(excerpt, whole[start : start + WINDOW], rtol=0, atol=4e-6)
 
 
+def test_wherever_a_window_begins_what_its_frames_borrow_is_heard(tmp_path):
+    """At 8 kbit/s a frame of MP3 takes bytes out of up to 23 before it: noise, those of a tone."""
+    song, path, rate = tmp_path / "song.wav", tmp_path / "song.mp3", 24_000
+    time = np.arange(round(SECONDS * rate)) / rate
+    noise = np.random.default_rng(0).normal(0, 0.2, len(time)) * (time % 3 > 2.7)
+    soundfile.write(song, 0.3 * np.sin(2 * np.pi * 440 * time) + noise, rate, "FLOAT")
+    command = ["ffmpeg", "-v", "error", "-i", song, "-b:a", "8k", path]
+    subprocess.run(command, check=True, timeout=60)
+    whole, length = load_audio(path), 4000
+    starts = list(range(10_000, len(whole) - length, 9973))
+    _, _, excerpts = read_excerpts(path, length, lambda samples: starts)
+    for start, excerpt in zip(starts, excerpts, strict=True):
+        np.testing.assert_allclose(excerpt, whole[start : start + length], rtol=0, atol=4e-6)
+
+
 def grow(content: bytes) -> bytes:
     return content + content
 
