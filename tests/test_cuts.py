@@ -1,6 +1,7 @@
 """Where songs are cut: inside their skips, never none, and around silence."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,13 @@ def test_long_silence_goes_and_short_stays():
         (first / SAMPLING_RATE, end / SAMPLING_RATE) for first, end in sounding_parts(samples, 2)
     ]
     assert seconds == [(0, 3), (7, 13)]
+
+
+@pytest.mark.parametrize(("peak", "silent"), [(32, True), (33, False)])  # of 32,768, -60 dBFS
+def test_silence_is_what_never_passes_60_dB_below_full_scale(peak, silent):
+    samples = song_with_gaps(3, 4, 2)
+    samples[samples == 0] = peak
+    assert (len(sounding_parts(samples, 2)) == 2) == silent
 
 
 @given(st.lists(st.floats(0.1, 3), min_size=1, max_size=7), st.floats(0, 2), st.data())
