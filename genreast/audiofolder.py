@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -335,18 +336,23 @@ def _with_one_label(split: Dataset) -> Dataset:
     return split.remove_columns("song_id").add_column("song_id", ids)
 
 
+def _named(split: Dataset, column: str, instead: Callable[[Dataset], list[str]]) -> Dataset:
+    """A split whose rows all have a name in a column, as text; a row without one is its own."""
+    if column not in split.column_names:
+        return split.add_column(column, instead(split))
+    if split.data.column(column).null_count:
+        pairs = zip(split[column], instead(split), strict=True)
+        names = [name if own is None else str(own) for own, name in pairs]
+        return split.remove_columns(column).add_column(column, names)
+    if split.features[column] != Value("string"):  # a cast copies every row
+        return split.cast_column(column, Value("string"))
+    return split
+
+
 def _with_songs(split: Dataset) -> Dataset:
     """A foreign split with this project's columns, and no others."""
-    if "song_id" not in split.column_names:
-        split = split.add_column("song_id", clip_names(split))
-    elif split.data.column("song_id").null_count:  # a row that names no song is one
-        pairs = zip(split["song_id"], clip_names(split), strict=True)
-        ids = [name if song is None else str(song) for song, name in pairs]
-        split = split.remove_columns("song_id").add_column("song_id", ids)
-    if split.features["song_id"] != Value("string"):  # a cast copies every row
-        split = split.cast_column("song_id", Value("string"))
-    if "group" not in split.column_names:
-        split = split.add_column("group", split["song_id"])
+    split = _named(split, "song_id", clip_names)
+    split = _named(split, "group", lambda split: split["song_id"][:])
     split = _with_one_label(split)
     if "start" not in split.column_names:
         split = split.add_column("start", [0.0] * len(split))

@@ -7,7 +7,7 @@ import shlex
 import pytest
 import soundfile
 from conftest import ROOT
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 from song_library import RATE, melody, prepare
 
 from genreast.audiofolder import label_names, load_splits
@@ -108,12 +108,14 @@ def test_a_collection_becomes_a_dataset_with_its_own_splits(
 
 
 def test_a_dataset_of_the_hub_whose_genres_are_lists_gets_one_of_each(tmp_path, monkeypatch):
-    genres = Features({"audio": Audio(), "genres": List(ClassLabel(names=["Rock", "Pop"]))})
+    genres = List(ClassLabel(names=["Rock", "Pop"]))
+    columns = Features({"audio": NO_SOUND, "artist": Value("string"), "genres": genres})
     rows = {"audio": [{"bytes": b"sound", "path": None}] * 3, "genres": [[0], [0, 1], [1]]}
-    hub = DatasetDict(train=Dataset.from_dict(rows, genres).cast_column("audio", NO_SOUND))
+    hub = DatasetDict(train=Dataset.from_dict({**rows, "artist": ["A", "B", None]}, columns))
     monkeypatch.setattr("datasets.load_dataset", lambda name: hub)
     monkeypatch.chdir(tmp_path)
     (script,) = code("Datasets of the Hub")
     exec(script, {})
     train = load_splits(tmp_path / "songs", label_column="genre")["train"]
     assert train.features["label"].int2str(train["label"][:]) == ["Rock", "Pop"]
+    assert train["group"][:] == ["A", "row 1"]

@@ -92,6 +92,17 @@ def test_a_row_that_names_no_song_is_one(tmp_path):
     assert songs == ["7", "row 1", "row 2", "7"]
 
 
+@pytest.mark.parametrize("names", [["A", None, None, "A"], [1, None, None, 1], [1, 2, 3, 1]])
+def test_rows_of_one_group_are_held_out_together_and_those_of_none_alone(tmp_path, names):
+    rows = {"label": ["jazz", "jazz", "jazz", "rock"] * 5, "group": names * 5}
+    rows["audio"] = [{"bytes": b"", "path": None}] * 20
+    Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    (whole,) = load_splits(tmp_path).values()
+    assert whole["group"][0] == whole["group"][3] == str(names[0])
+    splits = with_validation(DatasetDict(train=whole), seed=0)
+    assert not set(splits["train"]["group"]) & set(splits["validation"]["group"])
+
+
 def test_other_columns_and_text_labels_are_taken(shards):
     splits = load_splits(shards, *COLUMNS)
     assert label_names(splits) == ["high", "low"]
