@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mutagen
 import soundfile
+from mutagen.apev2 import APEv2
 
 # What containers call each: Vorbis and MP4, APE, ID3 in wav and aiff, ASF (wma), FFmpeg.
 KEYS = {
@@ -26,7 +27,8 @@ def read_tags(path: Path) -> dict[str, list[str]]:
     """What a file's tags name as artist, albumartist, album and genre: the texts of each in their
     order. What the tags do not name is left out, and so is all of a file that cannot be read."""
     names: dict[str, list[str]] = {}
-    for tags in (_tags(path), _info(path), _probed(path)):  # the first that names one is heard
+    for read in (_tags, _ape, _info, _probed):  # the first that names one is heard
+        tags = read(path)
         for name, keys in KEYS.items():
             names[name] = names.get(name) or _split(_texts(tags, keys), name)
     return {name: texts for name, texts in names.items() if texts}
@@ -49,6 +51,16 @@ def _tags(path: Path) -> Mapping:
     except Exception:  # a broken file: mutagen lets errors of many kinds through
         return {}
     return tags or {}
+
+
+def _ape(path: Path) -> Mapping:
+    """APE tags, which some players give an MP3 in the place of ID3, where mutagen looks alone."""
+    if path.suffix.lower() != ".mp3":
+        return {}
+    try:
+        return APEv2(path)
+    except Exception:  # none, or broken ones
+        return {}
 
 
 def _texts(tags: Mapping, keys: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from mutagen.apev2 import APEv2
 
 from genreast.errors import UserError
 from genreast.groups import group_keys, joined_groups
@@ -91,6 +92,21 @@ def test_a_genre_that_id3_numbers_has_its_name(tmp_path, suffix):
     file.tags.add(mutagen.id3.TCON(encoding=3, text=["(17)"]))
     file.save()
     assert read_genre(path) == "Rock"
+
+
+def test_ape_tags_of_an_mp3_are_read_where_it_has_no_others(tmp_path):
+    """As foobar2000 writes them; a program that measures loudness adds some to ID3 ones."""
+    path = tmp_path / "song.mp3"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    ape = APEv2()
+    ape["Genre"], ape["Artist"], ape["MP3GAIN_MINMAX"] = ["Trip Hop", "Pop"], "Björk", "1,2"
+    ape.save(path)
+    assert read_tags(path) == {"artist": ["Björk"], "genre": ["Trip Hop", "Pop"]}
+    file = mutagen.File(path)
+    file.add_tags()
+    file.tags.add(mutagen.id3.TCON(encoding=3, text=["Jazz"]))
+    file.save()
+    assert read_tags(path) == {"artist": ["Björk"], "genre": ["Jazz"]}
 
 
 def test_a_file_without_tags_has_none(tmp_path):
