@@ -7,13 +7,12 @@ import shlex
 import pytest
 import soundfile
 from conftest import ROOT
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import Audio, ClassLabel, Dataset, Features, List, Value
 from song_library import RATE, melody, prepare
 
 from genreast.audiofolder import label_names, load_splits
 from genreast.song_table import read_songs
 
-NO_SOUND = Audio(decode=False)
 DOCUMENT = (ROOT / "docs" / "collections.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
 
@@ -107,15 +106,43 @@ def test_a_collection_becomes_a_dataset_with_its_own_splits(
     assert found.count("used") == songs and "→" not in capsys.readouterr().err
 
 
-def test_a_dataset_of_the_hub_whose_genres_are_lists_gets_one_of_each(tmp_path, monkeypatch):
+@pytest.fixture
+def run_with(own_hub, tmp_path, monkeypatch):
+    """Runs a block of the section on the Hub's datasets with these rows as the one it names."""
+
+    def run(block: int, rows: dict[str, list], features: Features) -> None:
+        Dataset.from_dict(rows, features).to_parquet(tmp_path / "train.parquet")
+        place = {"path_in_repo": "data/train.parquet", "repo_type": "dataset"}
+        own_hub.upload_file(
+            repo_id="alice/songs", path_or_fileobj=tmp_path / "train.parquet", **place
+        )
+        monkeypatch.chdir(tmp_path)
+        exec(code("Datasets of the Hub")[block].replace("USER/NAME", "alice/songs"), {})
+
+    return run
+
+
+def test_a_dataset_of_the_hub_whose_genres_are_lists_gets_one_of_each(run_with, tmp_path):
     genres = List(ClassLabel(names=["Rock", "Pop"]))
-    columns = Features({"audio": NO_SOUND, "artist": Value("string"), "genres": genres})
+    columns = Features({"audio": Audio(), "artist": Value("string"), "genres": genres})
     rows = {"audio": [{"bytes": b"sound", "path": None}] * 3, "genres": [[0], [0, 1], [1]]}
-    hub = DatasetDict(train=Dataset.from_dict({**rows, "artist": ["A", "B", None]}, columns))
-    monkeypatch.setattr("datasets.load_dataset", lambda name: hub)
-    monkeypatch.chdir(tmp_path)
-    (script,) = code("Datasets of the Hub")
-    exec(script, {})
+    run_with(0, {**rows, "artist": ["A", "B", None]}, columns)
     train = load_splits(tmp_path / "songs", label_column="genre")["train"]
     assert train.features["label"].int2str(train["label"][:]) == ["Rock", "Pop"]
     assert train["group"][:] == ["A", "row 1"]
+
+
+def test_the_songs_of_a_dataset_of_the_hub_are_prepared_as_files(run_with, tmp_path):
+    rows = {"audio": [], "genre": [], "artist": []}
+    for number in range(12):
+        write_song(tmp_path / f"{number}.mp3", number)
+        sound = (tmp_path / f"{number}.mp3").read_bytes() if number else b"no sound"
+        rows["audio"].append({"bytes": sound, "path": f"{number}.mp3"})
+        rows["genre"].append(number % 2)
+        rows["artist"].append(f"artist {number // 4 * 2 + number % 2}")
+    columns = {"audio": Audio(), "genre": ClassLabel(names=["Rock", "Pop"])}
+    run_with(1, rows, Features({**columns, "artist": Value("string")}))
+    assert prepare(*shlex.split(code("Datasets of the Hub")[2])[2:]) == 0
+    songs = {row["path"]: row for row in read_songs(tmp_path / "data" / "songs")}
+    assert songs["000000.mp3"]["status"] == "unreadable" and songs["000001.mp3"]["genre"] == "Pop"
+    assert len({row["group"] for row in songs.values() if row["split"]}) == 6
