@@ -34,10 +34,9 @@ def set_window(config: Any, clip_seconds: float) -> None:
     """Note in the config, as `clip_seconds`, the length of window the model is trained on.
 
     Clips longer than the model can hear are cut to 10 s, or to its own window where that is less.
-    In whole milliseconds, rounded up: a window shorter than the clips would split them. No window
-    is shorter than a frame.
+    To the sample, for a shorter window would split the clips; none is shorter than a frame.
     """
     samples = max(round(clip_seconds * SAMPLING_RATE), FRAME_LENGTH)
     if samples > longest_window(config):
         samples = min(round(CLIP_SECONDS * SAMPLING_RATE), longest_window(config))
-    config.clip_seconds = math.ceil(samples / (SAMPLING_RATE // 1000)) / 1000
+    config.clip_seconds = samples / SAMPLING_RATE
