@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from genreast.errors import UserError
 from genreast.genres import read_library
-from genreast.songs import find_files, genre_folders, slug
+from genreast.song_record import clip_name
+from genreast.songs import SongFile, find_files, genre_folders, slug
 
 
 def test_songs_lie_at_any_depth_and_every_file_is_listed(tree):
@@ -96,6 +97,12 @@ def test_folders_of_genres_differ_even_where_only_case_does():
     long = genre_folders([f"{'a ' * 48}testament {'b' * 300}{end}" for end in "xy"])
     assert len(set(long)) == 2 and max(map(len, long)) < 120
     assert all(name.startswith("a-a-") and "-testx-" in name for name in long)
+
+
+def test_a_clip_of_a_song_with_the_longest_name_there_is_has_one_that_can_be_written(tmp_path):
+    song = SongFile(f"jazz/{'x' * 251}.mp3")
+    (tmp_path / clip_name(song.song_id, 3600 * 16_000)).touch()
+    assert len(song.song_id) < 60
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[ _.-]?(test|train|dev|val)[ _.0-9-]?[a-z]*"))
