@@ -106,6 +106,20 @@ def test_every_file_has_a_row_that_says_what_became_of_it(raw, prepared):
     assert table["10_metal/nan.wav"]["status"] == "used"
 
 
+def test_a_near_copy_shares_its_original_s_split_and_is_told_of(tmp_path):
+    raw = make_library(tmp_path / "raw", {"jazz": 4, "rock": 4}, seconds=(6, 8))
+    song = raw / "rock" / "artist 0" / "Song 0.wav"
+    sound, rate = soundfile.read(song)
+    soundfile.write(raw / "jazz" / "again.mp3", 0.5 * sound[rate // 10 :], rate)
+    assert prepare(raw, "--output_dir", tmp_path / "data") == 0
+    table = rows(tmp_path / "data")
+    original, copy = table["rock/artist 0/Song 0.wav"], table["jazz/again.mp3"]
+    assert (original["matched_to"], copy["matched_to"]) == (copy["path"], original["path"])
+    assert original["split"] == copy["split"] and original["group"] == copy["group"]
+    page = (tmp_path / "data" / "README.md").read_text(encoding="utf-8")
+    assert "near copies: 2 songs sound like another and share its split\n" in page
+
+
 def test_clips_hold_the_songs_samples(raw, prepared):
     table = rows(prepared)
     song_path = "0_bro-country/artist 1/Song 1.flac"
