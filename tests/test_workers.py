@@ -41,6 +41,23 @@ def test_a_crash_and_a_hang_cost_one_task_each():
     check_a_crash_and_a_hang_cost_one_task_each(partial(run_local, num_workers=2))
 
 
+def test_a_late_crash_is_no_other_task_s(monkeypatch):
+    """Those that it takes along are longer than it: together they would be taken along for ever."""
+    pools = []
+
+    class Pool(workers._Pool):
+        def __init__(self, num_workers: int):
+            pools.append(self)
+            assert len(pools) < 6
+            super().__init__(num_workers)
+
+    monkeypatch.setattr(workers, "_Pool", Pool)
+    tasks = [Task(("doze", 0.8), 60), Task(("crash", 0.3), 60), Task(("doze", 0.9), 60)]
+    results = {task.arguments: result for task, result in run_local(do, tasks, num_workers=3)}
+    assert results.pop(("crash", 0.3)) == Failed("the decoder crashed on it")
+    assert results == {("doze", 0.8): 0.8**2, ("doze", 0.9): 0.9**2}
+
+
 RUN_ELSEWHERE = f"""
 import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]}

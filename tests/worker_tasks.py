@@ -8,6 +8,7 @@ import time
 
 def do(what: str, argument: int = 0) -> int:
     if what == "crash":
+        time.sleep(argument)
         os.kill(os.getpid(), signal.SIGSEGV)
     if what == "hang":
         time.sleep(600)
