@@ -13,7 +13,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS_A_GROUP = 3  # of the shards below
+ROWS_A_GROUP, SHARD_BYTES = 3, 150_000  # of the shards below
 SHARED_AUDIO = ROOT.parent / "shared" / "audio"
 
 
@@ -176,7 +176,7 @@ def sharded(tmp_path_factory, genre_dataset) -> Path:
 
     folder = tmp_path_factory.mktemp("sharded")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip_files, "SHARD_BYTES", 150_000)
+        patch.setattr(clip_files, "SHARD_BYTES", SHARD_BYTES)
         patch.setattr(clip_files, "ROWS_A_GROUP", ROWS_A_GROUP)
         for split, rows in load_splits(genre_dataset).items():
             table = []

@@ -9,6 +9,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import SHARD_BYTES
 from song_library import make_library, prepare
 
 from genreast import assembly
@@ -123,3 +124,12 @@ def test_a_dataset_with_a_fault_never_gets_its_name(tmp_path, monkeypatch):
     assert not (tmp_path / "dataset").exists()
     monkeypatch.undo()
     prepare(raw, "--output_dir", tmp_path / "dataset")
+
+
+def test_no_shard_holds_more_sound_than_it_may(sharded):
+    shards = sorted((sharded / "data").glob("train-*"))
+    held = [
+        sum(len(clip["bytes"]) for clip in pq.read_table(shard)["audio"].to_pylist())
+        for shard in shards
+    ]
+    assert max(held) <= SHARD_BYTES and min(held[:-1]) > SHARD_BYTES / 2
