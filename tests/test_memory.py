@@ -176,6 +176,7 @@ def step(model, optimizer, batch):
 
 def fresh():
     model = from_scratch("tiny", max_length=512).train()
+    last_layer.use(model)
     return model, torch.optim.AdamW(model.parameters())
 
 step(*fresh(), 1)  # what torch sets up once
