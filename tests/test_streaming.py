@@ -111,6 +111,13 @@ def test_a_clip_moves_by_no_more_than_the_buffer(sharded, buffer):
     assert np.mean(moves) >= (buffer - 1) / 8
 
 
+def test_the_workers_of_a_process_share_its_buffer(sharded):
+    shape = deal(workers=2, buffer=8)
+    for worker in range(2):
+        _, order, _ = shape.stretch(0, 0, worker, streamed(sharded).groups)
+        assert 0 < np.abs(order - np.arange(len(order))).max() < 8 / 2
+
+
 def test_a_process_holds_no_more_than_its_buffer_and_a_row_group(sharded, monkeypatch):
     clips, held, most = streamed(sharded), 0, 0
     read, decode = shards.RowGroups.read, streaming.decode_clip
