@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
+from transformers import pipeline
 
 from genreast import audiofolder, evaluation, figures, report, summary
 from genreast.errors import UserError
@@ -241,6 +242,20 @@ def test_an_unreadable_clip_is_named_counted_and_told_by_the_exit_status(
     metrics = json.loads((out / "metrics.json").read_text())
     assert list(metrics["unreadable"]) == ["song4_1.flac"] and metrics["clip"]["count"] == 17
     assert metrics["calibration"] is None
+
+
+def test_a_silent_clip_is_judged_as_the_pipeline_would(evaluate_model, tiny_model, data, tmp_path):
+    quiet = shutil.copytree(data, tmp_path / "data")
+    silence = quiet / "test" / "song4_1.flac"
+    soundfile.write(silence, np.zeros(32_000), 16_000)
+    arguments = ["--dataset", quiet, "--output_dir", tmp_path / "out", "--no_calibrate"]
+    status, printed, _ = evaluate_model(tiny_model, *arguments)
+    assert status == 0 and "18 clips of 9 songs" in printed
+    heard = pipeline("audio-classification", model=str(tiny_model))(np.zeros(32_000))
+    rows = {row["clip"]: row for row in read_csv(tmp_path / "out" / "predictions.csv")}
+    assert {each["label"]: each["score"] for each in heard} == pytest.approx(
+        {name: float(rows[silence.name][name]) for name in GENRES}, abs=1e-3
+    )
 
 
 def test_an_unreadable_validation_clip_counts_and_a_silent_split_costs_the_temperature_alone(
