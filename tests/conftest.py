@@ -1,4 +1,4 @@
-"""What the tests share: real audio where it is at hand."""
+"""What the tests share: real audio where it is at hand, a Hub on loopback, small data, models."""
 
 import gc
 import os
