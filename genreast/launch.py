@@ -2,7 +2,7 @@
 
     python -m genreast.launch --config_file configs/accelerate/many_gpus.yaml train_hf.py …
 
-It takes the same arguments, and ends with the script's exit status.
+It takes the same arguments, and ends with the script's exit status. What ends it ends the script.
 """
 
 import logging
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import yaml
 from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -23,10 +24,15 @@ def main() -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # Without a config it tells at length which values it takes itself, none of them unexpected.
     logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(number, _pass_on)
     try:
         launch_command(launch_command_parser().parse_args())
     except SignalException as error:
         sys.exit(128 + error.sigval)
+    except KeyboardInterrupt:  # Ctrl-C reaches the script too, which tells of it
+        sys.exit(128 + signal.SIGINT)
     except subprocess.CalledProcessError as error:
         statuses = [error.returncode]
     except ChildFailedError as error:
@@ -45,6 +51,17 @@ def main() -> None:
             f"error: a process was ended by {name}; SIGKILL may be memory used up", file=sys.stderr
         )
     sys.exit(128 + killed[0] if killed else max(statuses))
+
+
+def _pass_on(number: int, frame: object) -> None:
+    """Hand a signal to the script, whose end is then this one's: accelerate waits for its only
+    process and would leave it alone. Several it ends itself, with handlers of its own.
+    """
+    scripts = psutil.Process().children()
+    for script in scripts:
+        script.send_signal(number)
+    if not scripts:
+        sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""What ends the launcher ends the script it has launched, in no more than a line."""
+
+import os
+import signal
+import subprocess
+import sys
+from textwrap import dedent
+
+import psutil
+import pytest
+from conftest import ROOT
+
+SCRIPT = """
+    import os, time
+    from genreast.errors import run
+
+    def main():
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+
+    run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGINT, "stopped\n"),
+        (signal.SIGTERM, "error: a process was ended by SIGTERM; SIGKILL may be memory used up\n"),
+    ],
+)
+def test_what_ends_the_launcher_ends_its_script(number, told, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(dedent(SCRIPT))
+    alone = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no"]
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "genreast.launch", *alone, "--dynamo_backend", "no", str(script)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A job started in the background hands down that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    launched = psutil.Process(int(launcher.stdout.readline()))
+    if number == signal.SIGINT:
+        os.killpg(launcher.pid, number)  # as a terminal does
+    else:
+        launcher.send_signal(number)
+    assert launcher.communicate(timeout=30) == ("", told)
+    assert launcher.returncode == 128 + number
+    assert psutil.wait_procs([launched], timeout=10)[1] == []
