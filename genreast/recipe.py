@@ -14,6 +14,7 @@ from genreast.config import given, option
 from genreast.errors import UserError
 from genreast.precision import multiplies_bfloat16
 from genreast.recipe_checks import UNLISTED, check, lower_is_better
+from genreast.rendezvous import rendezvous
 
 AUDIOSET_AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 BY_SCORE = ("reduce_lr_on_plateau", "greedy")  # schedules that take a metric for a loss
@@ -179,7 +180,8 @@ class TrainArguments(TrainingArguments):
             self.ddp_find_unused_parameters = False  # none is, and looking costs time in each step
         if "log_level_replica" not in self.given:
             self.log_level_replica = "passive"  # as the first process's: the others would say more
-        super().__post_init__()
+        with rendezvous():
+            super().__post_init__()
         if self.lr_scheduler_type in BY_SCORE:
             mode = "max" if self.greater_is_better else "min"
             self.lr_scheduler_kwargs = {"mode": mode, **(self.lr_scheduler_kwargs or {})}
