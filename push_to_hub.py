@@ -30,21 +30,21 @@ def main() -> None:
 
     if not args.dry_run:
         check_login()
-    parcels = pack(args, TEMPLATE, PAGE_DIR)
-    resume_collection()
-    for parcel in parcels:
-        print(f"staged and checked: {parcel.folder} ({parcel.note})", file=sys.stderr)
-    if args.dry_run:
-        print(*(parcel.folder for parcel in parcels), sep="\n")
-        return
+    with pack(args, TEMPLATE, PAGE_DIR) as parcels:
+        resume_collection()
+        for parcel in parcels:
+            print(f"staged and checked: {parcel.folder} ({parcel.note})", file=sys.stderr)
+        if args.dry_run:
+            print(*(parcel.folder for parcel in parcels), sep="\n")
+            return
 
-    for parcel in parcels:
-        publication = publish(parcel.folder, parcel.destination, parcel.check)
-        state = "published" if publication.changed else "already there, nothing to upload"
-        print(f"{state}: commit {publication.commit[:8]}", file=sys.stderr)
-        for note in publication.notes:
-            print(note, file=sys.stderr)
-        print(publication.url, flush=True)
+        for parcel in parcels:
+            publication = publish(parcel.folder, parcel.destination, parcel.check)
+            state = "published" if publication.changed else "already there, nothing to upload"
+            print(f"{state}: commit {publication.commit[:8]}", file=sys.stderr)
+            for note in publication.notes:
+                print(note, file=sys.stderr)
+            print(publication.url, flush=True)
 
 
 if __name__ == "__main__":

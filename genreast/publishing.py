@@ -1,7 +1,8 @@
 """From the flags of `push_to_hub.py` to what is published: staged, checked, and where it goes."""
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,10 @@ class Parcel:
     check: Callable[[Path], None] | None = None
 
 
-def pack(args: PushArguments, template: Path, page_dir: Path) -> list[Parcel]:
-    """Stage and check everything that the flags ask for; the network is not touched.
+@contextlib.contextmanager
+def pack(args: PushArguments, template: Path, page_dir: Path) -> Iterator[list[Parcel]]:
+    """Stage and check everything that the flags ask for; the network is not touched. Within the
+    block no other run changes what is staged.
 
     `template` is the model card's, `page_dir` holds the Space's files. Raises UserError for
     whatever is wrong. The model's page names the dataset and the Space shows the model, so they
@@ -42,13 +45,14 @@ def pack(args: PushArguments, template: Path, page_dir: Path) -> list[Parcel]:
     """
     metrics = _check_given(args)
     parcels = []
-    if args.dataset_dir:
-        parcels.append(_pack_dataset(args))
-    if args.model_dir:
-        parcels.append(_pack_model(args, metrics, template))
-    if args.space:
-        parcels.append(_pack_space(args, page_dir))
-    return parcels
+    with contextlib.ExitStack() as held:
+        if args.dataset_dir:
+            parcels.append(_pack_dataset(args, held))
+        if args.model_dir:
+            parcels.append(_pack_model(args, held, metrics, template))
+        if args.space:
+            parcels.append(_pack_space(args, held, page_dir))
+        yield parcels
 
 
 def _check_given(args: PushArguments) -> dict:
@@ -69,7 +73,9 @@ def _check_given(args: PushArguments) -> dict:
     return metrics
 
 
-def _pack_model(args: PushArguments, metrics: dict, template: Path) -> Parcel:
+def _pack_model(
+    args: PushArguments, held: contextlib.ExitStack, metrics: dict, template: Path
+) -> Parcel:
     from genreast import onnx_export
     from genreast.score_check import check_scores, describe, known_clips
 
@@ -77,7 +83,7 @@ def _pack_model(args: PushArguments, metrics: dict, template: Path) -> Parcel:
         print(NO_LICENSE, file=sys.stderr)
     model_dir = Path(args.model_dir)
     evaluation = Path(args.evaluation) if args.evaluation else None
-    folder = _staging_dir(args, model_dir / "hub_staging")
+    folder = held.enter_context(staging.hold(_staging_dir(args, model_dir / "hub_staging")))
     dataset_dir = Path(args.dataset_dir) if args.dataset_dir else None
     published = _published(args)
     if published and published != metrics.get("dataset_fingerprint", published):
@@ -111,15 +117,15 @@ def _published(args: PushArguments) -> str | None:
     return hub_dataset.fingerprint_of(Path(args.dataset_dir))
 
 
-def _pack_dataset(args: PushArguments) -> Parcel:
+def _pack_dataset(args: PushArguments, held: contextlib.ExitStack) -> Parcel:
     from genreast import hub_dataset
 
     dataset_dir = Path(args.dataset_dir).resolve()  # "." has no name
     # Beside the dataset, not in it: a loader would take the shards for more of it.
     beside = dataset_dir.with_name(f"{dataset_dir.name}-hub_staging")
-    folder = _staging_dir(args, beside, "-dataset")
     as_audiofolder = args.dataset_format == "audiofolder"
     hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder)
+    folder = held.enter_context(staging.hold(_staging_dir(args, beside, "-dataset")))
     hub_dataset.stage_dataset(
         dataset_dir, args.dataset_repo, args.dataset_license, as_audiofolder, folder
     )
@@ -132,10 +138,11 @@ def _pack_dataset(args: PushArguments) -> Parcel:
     return Parcel(folder, destination, args.dataset_license or rights)
 
 
-def _pack_space(args: PushArguments, page_dir: Path) -> Parcel:
+def _pack_space(args: PushArguments, held: contextlib.ExitStack, page_dir: Path) -> Parcel:
     from genreast import hub_space
 
-    folder = _staging_dir(args, Path(args.model_dir) / "hub_staging-space", "-space")
+    beside = Path(args.model_dir) / "hub_staging-space"
+    folder = held.enter_context(staging.hold(_staging_dir(args, beside, "-space")))
     hub_space.stage_space(page_dir, args.repo_id, folder)
     scan(folder, hub_space.STAGED, owners=_owners(args, folder), token=get_token())
     note = f"a page that shows {args.repo_id}"

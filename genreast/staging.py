@@ -203,19 +203,40 @@ def _aside(place: Path) -> Iterator[Path]:
     what a killed run left there is cleared by the next.
     """
     aside = place.with_name(f".staging-{place.name}")
-    lock = filelock.FileLock(f"{aside}.lock")
+    with _alone(Path(f"{aside}.lock"), f"another run is filling '{place}'; wait for it"):
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def hold(staging_dir: Path) -> Iterator[Path]:
+    """Keep a staging folder for one run, until it has uploaded what it filled it with: files that
+    another put in their place meanwhile would go out unchecked. Gives the folder.
+    """
+    place = staging_dir.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    refusal = f"another run is publishing '{place}'; wait for it, or name another --staging_dir"
+    with _alone(place.with_name(f".publishing-{place.name}.lock"), refusal):
+        yield staging_dir
+
+
+@contextlib.contextmanager
+def _alone(lock_file: Path, refusal: str) -> Iterator[None]:
+    """Within it no other run holds the lock file; raises UserError where one does."""
+    lock = filelock.FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise UserError(f"another run is filling '{place}'; wait for it") from error
+        raise UserError(refusal) from error
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        yield aside
+        yield
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
         # While the lock is held: who opened the file before sees that it has lost its name.
-        Path(lock.lock_file).unlink(missing_ok=True)
+        lock_file.unlink(missing_ok=True)
         lock.release()
 
 

@@ -153,8 +153,8 @@ def test_publishing_with_the_flag_brings_the_files_to_the_hub(hub, exported, tmp
 
     def push(*flags: str) -> None:
         args = parse(PushArguments, argv=[*command, *flags])
-        (parcel,) = pack(args, ROOT / "model_card.md", ROOT)
-        publish(parcel.folder, parcel.destination, parcel.check, api)
+        with pack(args, ROOT / "model_card.md", ROOT) as (parcel,):
+            publish(parcel.folder, parcel.destination, parcel.check, api)
 
     for flags, files in ((["--onnx"], exports), (["--take_down"], set())):
         if not files:

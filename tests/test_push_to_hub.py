@@ -51,7 +51,8 @@ def run_script(hub, home, *arguments, token="hf_alice") -> subprocess.CompletedP
 def packed(*arguments: str) -> list[Parcel]:
     """What the script would publish, in this process."""
     args = parse(PushArguments, argv=list(arguments))
-    return pack(args, ROOT / "model_card.md", ROOT / "examples" / "space")
+    with pack(args, ROOT / "model_card.md", ROOT / "examples" / "space") as parcels:
+        return parcels
 
 
 def run_python(hub, home, *command):
@@ -89,6 +90,25 @@ def test_a_published_model_gives_in_a_fresh_process_the_scores_it_gives_here(
     assert published.keys() == set(GENRES)
     assert published == pytest.approx(predicted, abs=1e-3)
     assert max(published.values()) > 0.4, "scores all alike would compare equal to anything"
+
+
+def test_what_one_run_publishes_no_other_replaces(hub, tmp_path, model_dir, monkeypatch):
+    """Its weights with the other's page, say, which nobody would have checked."""
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    command = [str(model_dir), "alice/genre", "--staging_dir", str(tmp_path / "staged")]
+    refused = []
+
+    def publish_too():
+        with pytest.raises(UserError, match=r"another run is publishing '.*/staged'; wait") as told:
+            packed(*command, "--license", "mit")
+        refused.append(told)
+
+    hub.fail("commit", act=publish_too)
+    pushed = run_script(hub, tmp_path / "home", *command, "--license", "cc0-1.0")
+    assert pushed.returncode == 0, pushed.stderr
+    assert len(refused) == 1
+    assert hub.repo("alice/genre").card_data("main")["license"] == "cc0-1.0"
+    assert not list(tmp_path.glob(".publishing-*"))
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,9 @@ def publish_all(hub, monkeypatch, folder: Path, command: list[str]) -> list:
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     api = HfApi(endpoint=hub.url)
     options = ["--staging_dir", str(folder / "staging")]
-    parcels = pack(
-        parse(PushArguments, argv=[*command, *options]), ROOT / "model_card.md", PAGE_DIR
-    )
-    return [publish(each.folder, each.destination, each.check, api) for each in parcels]
+    args = parse(PushArguments, argv=[*command, *options])
+    with pack(args, ROOT / "model_card.md", PAGE_DIR) as parcels:
+        return [publish(each.folder, each.destination, each.check, api) for each in parcels]
 
 
 def test_the_space_holds_the_page_and_what_it_imports(staged):
