@@ -5,18 +5,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from genreast.errors import DISK_FULL
+
 
 @contextlib.contextmanager
 def at_once(path: str | Path) -> Iterator[Path]:
     """Where to write a file that is to get the name `path` once it is whole: `<path>.part`.
 
-    What stood there before stays until then. After an error it stays, and the part goes.
+    What stood there before stays until then. After an error it stays, and the part goes; a full
+    disk's, which names no file, gets the name.
     """
     part = Path(f"{path}.part")
     try:
         yield part
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL and not error.filename:
+            error.filename = str(path)
         with contextlib.suppress(OSError):
             part.unlink()
         raise

@@ -1,5 +1,8 @@
 """A file has its name once it is whole, and not before."""
 
+import resource
+import signal
+
 import pytest
 
 from genreast.atomic import at_once
@@ -32,3 +35,16 @@ def test_a_folder_in_the_way_stays_and_no_part_is_left(tmp_path):
     with pytest.raises(IsADirectoryError), at_once(tmp_path / "song.png") as part:
         part.write_text("picture")
     assert [path.name for path in tmp_path.iterdir()] == ["song.png"]
+
+
+def test_a_disk_that_is_full_is_told_with_the_file_that_found_no_room(tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)  # a file too large is told as a full disk is
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+    try:
+        with pytest.raises(OSError) as error, at_once(tmp_path / "song.png") as part:
+            part.write_bytes(bytes(100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert error.value.filename == str(tmp_path / "song.png") and not list(tmp_path.iterdir())
