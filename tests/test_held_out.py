@@ -50,6 +50,14 @@ def test_a_few_songs_are_enough_to_hold_one_out(genres, seed):
     assert len(splits["train"]) + len(splits["validation"]) == sum(map(sum, genres.values()))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_an_artist_of_two_genres_who_would_take_one_along_stays_in_train(seed):
+    genres, artists = [0, 0, 1, 1], ["a", "both", "b", "both"]
+    columns = {"label": genres, "song_id": [*"1234"], "group": artists}
+    splits = with_validation(DatasetDict(train=Dataset.from_dict(columns)), seed)
+    assert set(splits["train"]["label"]) == {0, 1}
+
+
 def test_where_no_song_can_be_held_out_it_is_said_what_would_help():
     splits = by_songs({"a": [20], "b": [5]})
     assert set(with_validation(splits, 0)) == {"train"}
