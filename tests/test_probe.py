@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 
 from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.config import parse
 from genreast.errors import UserError
+from genreast.probe import can_probe
+from genreast.recipe import TrainArguments
 from genreast.run_folder import step_of
 
 PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]
@@ -38,6 +41,17 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
         if "audio_spectrogram_transformer" in name:
             assert torch.equal(weights, start[name])
     assert plain["classifier.dense.weight"].abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["mixup_alpha", "mask_time_frames", "mask_mel_bins", "time_roll", "gain_db", "patchout"],
+)
+def test_what_is_augmented_in_any_way_is_heard_anew(flag, tmp_path):
+    words = [*PROBE, "--output_dir", str(tmp_path)]
+    assert can_probe(parse(TrainArguments, argv=words))
+    value = {"time_roll": "true", "patchout": "0.5"}.get(flag, "1")
+    assert not can_probe(parse(TrainArguments, argv=[*words, f"--{flag}", value]))
 
 
 def with_lengths(dataset: Path, folder: Path, train: int, validation: int) -> Path:
