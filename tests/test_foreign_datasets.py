@@ -115,25 +115,24 @@ def test_a_wrong_column_is_named_with_what_there_is(shards):
         load_splits(shards)
 
 
-def test_labels_are_the_same_in_every_split():
-    from genreast.audiofolder import _with_class_labels
+def labelled(folder, **labels: list) -> DatasetDict:
+    """The splits of shards with these labels, as they are read."""
+    for split, found in labels.items():
+        rows = [{"audio": {"bytes": b"sound", "path": None}, "label": label} for label in found]
+        Dataset.from_list(rows).to_parquet(folder / f"{split}-0.parquet")
+    return load_splits(folder)
 
-    splits = DatasetDict(
-        train=Dataset.from_dict({"label": ["b", "c", "b"]}),
-        test=Dataset.from_dict({"label": ["c", "a"]}),
-    )
-    encoded = _with_class_labels(splits)
-    assert encoded["train"]["label"][:] == [1, 2, 1] and encoded["test"]["label"][:] == [2, 0]
+
+def test_labels_are_the_same_in_every_split(tmp_path):
+    splits = labelled(tmp_path, train=["b", "c", "b"], test=["c", "a"])
+    assert splits["train"]["label"][:] == [1, 2, 1] and splits["test"]["label"][:] == [2, 0]
 
 
 @pytest.mark.parametrize("kind", [int, float])
-def test_numbers_for_labels_stand_in_their_order(kind):
-    from genreast.audiofolder import _with_class_labels
-
-    splits = DatasetDict(train=Dataset.from_dict({"label": list(map(kind, range(11, -1, -1)))}))
-    encoded = _with_class_labels(splits)
-    assert label_names(encoded) == [str(kind(label)) for label in range(12)]
-    assert encoded["train"]["label"][:] == list(range(11, -1, -1))
+def test_numbers_for_labels_stand_in_their_order(kind, tmp_path):
+    splits = labelled(tmp_path, train=list(map(kind, range(11, -1, -1))))
+    assert label_names(splits) == [str(kind(label)) for label in range(12)]
+    assert splits["train"]["label"][:] == list(range(11, -1, -1))
 
 
 def test_a_folder_of_one_genre_is_told_what_is_missing(tree):
