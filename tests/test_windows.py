@@ -2,6 +2,7 @@
 
 import os
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genreast import audio, windows
-from genreast.audio import AudioError, load_audio
+from genreast.audio import AudioError, load_audio, window_starts
 from genreast.windows import Cut, cut_stream, open_song, read_songs
 
 
@@ -30,6 +31,16 @@ def test_windows_of_a_stream_are_the_slices_of_the_whole(samples, window, hop, b
     assert len(streamed) == len(starts)
     for start, cut in zip(starts, streamed, strict=True):
         assert np.array_equal(cut, audio[start : start + window])
+
+
+@given(st.integers(1, 2000), st.integers(1, 100), st.integers(1, 100))
+def test_windows_hold_no_padding_and_leave_out_less_than_half_a_hop(samples, window, hop):
+    starts = window_starts(samples, window, hop)
+    assert starts[0] == 0 and all(0 < after - one <= hop for one, after in pairwise(starts))
+    left_out = samples - (starts[-1] + window)
+    assert 0 <= left_out < hop / 2 if samples >= window else starts == [0]
+    if samples >= window and samples < window + hop / 2:
+        assert starts == [0], "the second would repeat most of the first"
 
 
 @pytest.mark.parametrize("hop", [160_000, 1_600_000], ids=["all heard", "little heard"])
