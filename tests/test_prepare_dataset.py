@@ -270,6 +270,12 @@ def test_groups_by_folder_stay_together(raw, tmp_path):
             assert splits.setdefault(path.rpartition("/")[0], row["split"]) == row["split"]
 
 
+def test_where_every_song_is_its_own_group_none_is_said_to_lack_one(prepared):
+    facts = json.loads((prepared / "preparation.json").read_text(encoding="utf-8"))
+    assert facts["group_by"] == "song" and "songs_without_group" not in facts
+    assert "have none" not in (prepared / "README.md").read_text(encoding="utf-8")
+
+
 def test_songs_that_name_no_artist_are_told_of_on_the_page(tmp_path, capsys):
     """But not of one that sounds as one that does: it stands in the group of that artist."""
     raw = make_library(tmp_path / "raw", {"jazz": 4, "rock": 3}, (2, 3), ["flac"])
