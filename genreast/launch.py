@@ -39,7 +39,8 @@ def main() -> None:
         found = [failure.exitcode for failure in error.failures.values()]
         # The launcher itself ends the others so, once one has failed.
         statuses = [status for status in found if status != -signal.SIGTERM] or found
-    except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:  # nothing was launched
+    except (OSError, ValueError, RuntimeError, ImportError, yaml.YAMLError) as error:
+        # Nothing was launched.
         print(f"error: accelerate cannot launch this: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     else:

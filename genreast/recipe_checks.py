@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import (
@@ -87,6 +88,7 @@ REFUSED = {  # options of the Trainer that must be left at our defaults, and why
     "hub_always_push": PUBLISHED,
     "hub_revision": PUBLISHED,
 }
+LAUNCHED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")  # set by its launcher
 UNLISTED = (  # left out of --help as of no use; those after hub_token are taken all the same
     *REFUSED,
     "hub_token",
@@ -238,6 +240,12 @@ def _check_trainer(args: TrainingArguments, faults: Faults) -> None:
         faults.unless(
             value == str(default_of(item)),
             f"--{item.name} is {value}; leave it out: {REFUSED[item.name]}",
+        )
+    for name in LAUNCHED:
+        faults.unless(
+            os.environ.get(name, "").lower() != "true",
+            f"{name} is true, as accelerate's config asks; take it out there, or unset it: "
+            f"{REFUSED['deepspeed']}",
         )
     faults.unless(
         args.hub_token is None,

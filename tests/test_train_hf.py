@@ -299,6 +299,13 @@ def test_mistakes_are_named(
     assert "secret-token" not in text
 
 
+@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
+def test_a_sharding_of_accelerate_s_that_is_not_ours_is_refused(name, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(UserError, match=rf"{name} is true, .*: shard with configs/accelerate/fsdp"):
+        TrainArguments()
+
+
 def test_a_mistake_under_the_launcher_is_one_message(tmp_path, monkeypatch, capfd, caplog):
     script = tmp_path / "script.py"
     script.write_text("import sys; print('error: a mistake', file=sys.stderr); sys.exit(2)")
@@ -315,6 +322,11 @@ def test_a_mistake_under_the_launcher_is_one_message(tmp_path, monkeypatch, capf
         (None, "config.yaml` does not exist"),
         ("compute_environment: LOCAL_MACHINE\n", "`distributed_type` must be specified"),
         ("compute_environment: [", "while parsing"),
+        (
+            "compute_environment: LOCAL_MACHINE\ndistributed_type: DEEPSPEED\n"
+            "deepspeed_config: {zero_stage: 2}\nnum_processes: 2\n",
+            "DeepSpeed is not installed",
+        ),
     ],
 )
 def test_what_accelerate_cannot_launch_is_one_message(config, words, tmp_path, monkeypatch, capfd):
