@@ -41,6 +41,7 @@ def run(main: Callable[[], int | None]) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")
     pressed = _note_ctrl_c()
     try:
+        _check_docstrings()
         status = main()
     except BaseException as error:
         # Libraries that are being imported turn Ctrl-C into errors of their own.
@@ -71,6 +72,15 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"nothing can be written in '{folder}': {error.strerror}") from error
+
+
+def _check_docstrings() -> None:
+    """Refuse a Python without docstrings: transformers makes others of them, and cannot load."""
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), which transformers needs:"
+            " leave that out"
+        )
 
 
 def _first_try_alone() -> Callable[[logging.LogRecord], bool]:

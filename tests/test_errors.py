@@ -99,6 +99,15 @@ def test_what_the_terminal_cannot_show_is_written_out():
     assert (done.returncode, done.stdout) == (0, "ready\n\\u6f14\\u6b4c\n"), done.stderr
 
 
+def test_a_python_without_docstrings_is_refused():
+    words = script("print('done')")
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONOPTIMIZE": "2"}
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2")
+
+
 def test_a_fault_of_our_own_keeps_its_traceback():
     done = subprocess.run(script("{}['version']"), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
