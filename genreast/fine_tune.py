@@ -74,7 +74,8 @@ def fine_tune(args: TrainArguments) -> None:
             record["averaged"] = averaged
             metrics = {**result.metrics, **metrics}
             save(trainer, Path(args.output_dir), record, metrics, history, weights)
-            report(args, metrics, "test" if "test" in splits else "validation")
+    if trainer.is_world_process_zero():  # the model stands, whatever becomes of what is said
+        report(args, metrics, "test" if "test" in splits else "validation")
 
 
 def read_dataset(

@@ -1,5 +1,6 @@
 """What goes wrong in training, made to happen: one message with the remedy, nothing lost."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -94,6 +95,21 @@ def test_two_runs_do_not_share_a_folder(genre_dataset, short_start, tmp_path):
             with pytest.raises(UserError, match="another run is writing to"):
                 run_training(short_start, genre_dataset, output)
     assert not output.exists(), "nothing came of the run"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_where_only_the_last_words_find_no_room_no_model_is_called_cut_short(
+    genre_dataset, short_start, tmp_path, monkeypatch
+):
+    """As where standard output goes to a disk that is full: there is nothing to go on with."""
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            run_training(short_start, genre_dataset, tmp_path / "run", "--max_steps", "1")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):  # what was not written is tried again
+            full.close()
+    assert (tmp_path / "run" / "train_metrics.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "training_config.yaml"])
