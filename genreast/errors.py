@@ -33,6 +33,9 @@ def run(main: Callable[[], int | None]) -> None:
     """
     # AST's 128 mel bins over 257 frequencies leave the lowest filters empty: so it was trained.
     warnings.filterwarnings("ignore", message="At least one mel filter")
+    # Pictures are files here. A notebook hands its own backend down to the commands that it starts,
+    # which matplotlib refuses where that is not installed.
+    os.environ["MPLBACKEND"] = "agg"
     garbage.defer_collection()
     logging.getLogger(HUB_CLIENT).addFilter(_first_try_alone())
     if sys.stdout is None:  # closed by whoever started us

@@ -99,6 +99,17 @@ def test_what_the_terminal_cannot_show_is_written_out():
     assert (done.returncode, done.stdout) == (0, "ready\n\\u6f14\\u6b4c\n"), done.stderr
 
 
+def test_pictures_are_drawn_by_a_command_of_a_notebook_too():
+    done = subprocess.run(
+        script("from matplotlib.figure import Figure\nprint('done')"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+    )
+    assert (done.returncode, done.stdout) == (0, "ready\ndone\n"), done.stderr
+
+
 def test_a_python_without_docstrings_is_refused():
     words = script("print('done')")
     done = subprocess.run(
