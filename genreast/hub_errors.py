@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_token
 
 from genreast.errors import DISK_FULL
+from genreast.hub_refusals import lost_certificates
 
 WAITS = (1, 2, 4, 8)  # seconds between the tries of a call that the client does not retry itself
 LONGEST_WAIT = 120  # seconds; a Hub that asks for more is reported, not waited for
@@ -80,6 +81,8 @@ def explain(error: Exception, repo: str, endpoint: str) -> str:
             f"no room is left in '{tempfile.gettempdir()}', where it is read back to: make some, or"
             " set TMPDIR to a folder elsewhere"
         )
+    elif isinstance(error, FileNotFoundError) and (lost := lost_certificates()):
+        text = lost
     elif isinstance(error, UnicodeEncodeError):
         text = "the token holds letters that no token has: copy it again, or use `hf auth login`"
     else:

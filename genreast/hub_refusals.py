@@ -1,5 +1,7 @@
 """Why the Hub gives no model or dataset, in words."""
 
+import os
+
 from genreast.errors import one_line
 
 
@@ -12,6 +14,8 @@ def hub_words(error: BaseException, kind: str = "model") -> str:
         chain.append(cause)
     if any("Invalid credentials" in str(each) for each in chain):
         return "is kept back, for the token is not accepted: `hf auth login`, or renew HF_TOKEN"
+    if any("[Errno 2]" in str(each) for each in chain) and (lost := lost_certificates()):
+        return f"is not a folder here, and the Hub cannot be asked: {lost}"
     told = {  # `datasets` drops the Hub client's exceptions and says in words what they were
         "is a gated dataset": errors.GatedRepoError,
         "doesn't exist on the Hub": errors.RepositoryNotFoundError,
@@ -51,3 +55,13 @@ def no_answer() -> str:
 
     off = "is off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "cannot be reached"
     return f"the Hub {off}"
+
+
+def lost_certificates() -> str | None:
+    """Why no connection can be made where a variable leads to no certificates: what is raised then
+    names no file.
+    """
+    path = os.environ.get("SSL_CERT_FILE")
+    if not path or os.path.isfile(path):
+        return None
+    return f"SSL_CERT_FILE is '{path}', which is no file: name one of certificates, or unset it"

@@ -2,12 +2,16 @@
 
 import errno
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
@@ -244,6 +248,43 @@ def test_a_disk_that_is_full_when_it_is_read_back_is_told_with_what_to_do(
     with pytest.raises(UserError, match=r"no room is left in '/.* set TMPDIR to") as failure:
         publish(staged, GENRE, seen, api=api)
     assert re.search(r"Commit \w{8} is on alice/genre", message_of(failure, capfd))
+
+
+LOST = """
+from pathlib import Path
+from huggingface_hub import HfApi
+from genreast.audiofolder import load_splits
+from genreast.destination import Destination
+from genreast.errors import UserError
+from genreast.hub import publish
+from genreast.pretrained import read_config
+
+here, there = Path(), Destination("alice/genre")
+for ask in (
+    lambda: read_config("alice/genre"),
+    lambda: load_splits("alice/songs"),
+    lambda: publish(here, there, api=HfApi(token="hf_alice")),
+):
+    try:
+        ask()
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_certificates_that_are_not_there_are_named(hub, tmp_path):
+    """The system says that there is no such file, and not which."""
+    environment = hub.environment(tmp_path) | {"SSL_CERT_FILE": str(tmp_path / "gone.pem")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOST],
+        cwd=tmp_path,
+        env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    told = done.stdout.splitlines()
+    assert len(told) == 3, done.stderr
+    assert all(f"SSL_CERT_FILE is '{tmp_path}/gone.pem', which is no file" in line for line in told)
 
 
 def test_what_came_back_other_than_it_was_sent_is_refused(hub, api, staged):
