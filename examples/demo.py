@@ -7,13 +7,17 @@
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 REPO = "your-name/genreast-demo"
@@ -25,6 +29,7 @@ def main() -> int:
     parser.add_argument("--output_dir", type=Path, default=Path("demo"), help="where runs go")
     args = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, end)
     try:
         folder = new_folder(args.output_dir)
     except OSError as error:
@@ -72,6 +77,14 @@ def new_folder(parent: Path) -> Path:
     folder = parent / f"run-{number}"
     folder.mkdir(parents=True)
     return folder
+
+
+def end(number: int, frame: object) -> None:
+    """Take along what is running: else a training would go on unseen."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    sys.exit(128 + number)
 
 
 def step(title: str, script: str, *words, launcher: list[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What ends the launcher ends the script it has launched, in no more than a line."""
+"""What ends the launcher, or the demo, ends what it has started, in no more than a line."""
 
 import os
 import signal
@@ -52,3 +52,20 @@ def test_what_ends_the_launcher_ends_its_script(number, told, tmp_path):
     assert launcher.communicate(timeout=30) == ("", told)
     assert launcher.returncode == 128 + number
     assert psutil.wait_procs([launched], timeout=10)[1] == []
+
+
+def test_what_ends_the_demo_ends_its_step(tmp_path):
+    demo = subprocess.Popen(
+        [sys.executable, str(ROOT / "examples/demo.py"), "--output_dir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    while not demo.stdout.readline().startswith("$ python examples/make_songs.py"):
+        pass
+    started = []
+    while not started:
+        started = psutil.Process(demo.pid).children(recursive=True)
+    demo.terminate()
+    assert demo.wait(timeout=30) == 128 + signal.SIGTERM
+    assert psutil.wait_procs(started, timeout=30)[1] == []
