@@ -77,6 +77,13 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"nothing can be written in '{folder}': {error.strerror}") from error
 
 
+def when_ended(act: Callable[[int, object], None]) -> None:
+    """Have `act` called, as a signal handler, where a scheduler or a closed terminal ends us."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(number, act)
+
+
 def _check_docstrings() -> None:
     """Refuse a Python without docstrings: transformers makes others of them, and cannot load."""
     if sys.flags.optimize > 1:

@@ -16,7 +16,7 @@ from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from genreast.errors import one_line
+from genreast.errors import one_line, when_ended
 
 
 def main() -> None:
@@ -24,9 +24,7 @@ def main() -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # Without a config it tells at length which values it takes itself, none of them unexpected.
     logging.getLogger("accelerate.commands.launch").setLevel(logging.ERROR)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
-            signal.signal(number, _pass_on)
+    when_ended(_pass_on)
     try:
         launch_command(launch_command_parser().parse_args())
     except SignalException as error:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from genreast import answers
 from genreast.arguments import PredictArguments
 from genreast.audio import AudioError
-from genreast.errors import UserError, check_writable
+from genreast.errors import UserError, check_writable, when_ended
 from genreast.inference import GenreClassifier, SongPrediction
 
 
@@ -38,6 +38,7 @@ def answer(
     """
     if args.format == "csv":
         print(answers.csv_header(classifier.labels))
+    when_ended(lambda number, frame: sys.exit(128 + number))  # which the end below sees
     answered, failed = [], 0
     predictions = classifier.predict(songs, args.batch_size, args.overlap, args.max_windows)
     # No bar for one song, nor (None) where standard error is no terminal.
@@ -48,7 +49,7 @@ def answer(
                 answered.append(prediction)
             answers.show(prediction, args.format, args.top_k)
             failed += bool(prediction.problem)
-    except BaseException:  # Ctrl-C, or nobody reads the answers any more, as after `| head`
+    except BaseException:  # Ctrl-C, a scheduler, or nobody reads on, as after `| head`
         if args.embeddings and answered:
             stopped = Path(args.embeddings)
             _save_embeddings(

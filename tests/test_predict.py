@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,20 @@ def test_a_run_that_is_stopped_keeps_its_embeddings_and_an_earlier_run_s(
     assert f"embeddings: {tmp_path}/out-stopped.npz\n" in result.stderr
     assert np.load(tmp_path / "out-stopped.npz")["songs"].tolist() == [first, second]
     assert (tmp_path / "out.npz").read_text() == "an earlier run's"
+
+
+def test_a_run_that_a_scheduler_ends_keeps_its_embeddings(tiny_model, song_files, tmp_path):
+    command = [sys.executable, str(ROOT / "predict_song.py"), str(tiny_model)]
+    command += [str(song_files["short"])] * 500
+    command += ["--format", "json", "--embeddings", str(tmp_path / "out.npz")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert len(np.load(tmp_path / "out-stopped.npz")["songs"]) > 0
 
 
 def test_without_one_answer_the_arrays_have_their_shapes_still(predict_song, tiny_model, tmp_path):
