@@ -24,7 +24,9 @@ def main() -> None:
     resume_collection()
     keep_freed_memory()
     fine_tune(args)
-    PartialState().destroy_process_group()  # before the interpreter takes its threads away
+    state = PartialState()
+    state.wait_for_everyone()  # the first one saves the model: a launcher ends all when one fails
+    state.destroy_process_group()  # before the interpreter takes its threads away
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def main(start: str, dataset: str, output: str) -> None:
     run_training(start, dataset, f"{output}/whole", *flags)
     resume = ["--resume_from_checkpoint", f"{output}/whole/checkpoint-8"]
     run_training(start, dataset, f"{output}/resumed", *flags, *resume)
+    PartialState().wait_for_everyone()
     PartialState().destroy_process_group()
 
 
