@@ -106,15 +106,22 @@ def intervals(
     estimates = weighted_scores(logits, labels, np.ones((1, len(labels))))
     drawn = resampled_scores(logits, labels, groups, resamples)
     pairs = zip(label_names, drawn.pop("f1").T, estimates.pop("f1")[0], strict=True)
-    notes = []
+    notes, told = [], set()
     if (each := groups_a_class(labels, groups)) < FEWEST_GROUPS_A_CLASS:
         few = f"too few groups a genre ({each:.1f}; it takes {FEWEST_GROUPS_A_CLASS})"
-        notes = [f"no interval of mean average precision: {few}"]
+        notes, told = [f"no interval of mean average precision: {few}"], {"mean_average_precision"}
     classes = {name: interval(f1, own, number) for name, f1, own in pairs}
-    if alike := sum(classes[label_names[label]] is None for label in set(labels.tolist())):
-        notes.append(f"no interval of F1 where nearly all resamples agree: {alike} of the genres")
+    scores = score_intervals(drawn, estimates, labels, groups)
+    counts = {
+        "{} of the scores": sum(scores[name] is None for name in scores.keys() - told),
+        "F1 of {} of the genres": sum(
+            classes[label_names[label]] is None for label in set(labels.tolist())
+        ),
+    }
+    if alike := [words.format(count) for words, count in counts.items() if count]:
+        notes.append(f"no interval where nearly all resamples agree: {', '.join(alike)}")
     return {
-        **score_intervals(drawn, estimates, labels, groups),
+        **scores,
         "per_class": {name: {"f1": f1} for name, f1 in classes.items()},
         "groups": number,
         "resamples": len(drawn["accuracy"]),

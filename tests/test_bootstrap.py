@@ -111,10 +111,11 @@ def test_what_is_the_same_in_every_resample_is_no_certainty():
     labels = np.arange(60) % 4
     right = bootstrap.intervals(np.eye(4)[labels], labels, range(60), NAMES)
     assert right["accuracy"] is None and right["per_class"]["a"]["f1"] is None
-    assert right["notes"] == ["no interval of F1 where nearly all resamples agree: 4 of the genres"]
+    agree = "no interval where nearly all resamples agree"
+    assert right["notes"] == [f"{agree}: 5 of the scores, F1 of 4 of the genres"]
     never = np.eye(4)[np.where(labels == 0, 1, labels)]
     found = bootstrap.intervals(never, labels, range(60), NAMES)
-    assert found["notes"] == ["no interval of F1 where nearly all resamples agree: 3 of the genres"]
+    assert found["notes"] == [f"{agree}: 1 of the scores, F1 of 3 of the genres"]
     assert found["accuracy"] and found["per_class"] == {
         "a": {"f1": None},
         "b": {"f1": found["per_class"]["b"]["f1"]},
