@@ -29,8 +29,8 @@ def main() -> int:
     resume_collection()
 
     # 1. Find every file and the genres; take up what a stopped run left
-    sources = args.genre_by, args.min_songs_per_genre, args.splits_from
-    library = read_library(args.raw_dir, *sources)
+    choice = args.genre_by, args.min_songs_per_genre, args.splits_table
+    library = read_library(args.raw_dir, *choice)
     with WorkFolder(args) as work:
         summary = work.take_up(library)
         if summary is None:

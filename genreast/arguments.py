@@ -62,7 +62,8 @@ class PrepareArguments:
     splits_from: str | None = option(
         None,
         "an earlier dataset whose songs keep their split (it counts before the one that --update"
-        " replaces), or FILE.csv (path,split) that gives all songs theirs; others are left out",
+        " replaces), or FILE.csv (path,split) that gives songs theirs, whatever the fractions;"
+        " others are left out",
         group="splits",
     )
     format: str = option(
@@ -138,6 +139,16 @@ class PrepareArguments:
             " name a folder outside",
         )
         faults.report()
+
+    @property
+    def splits_table(self) -> str | None:
+        """--splits_from where it is a table."""
+        return self.splits_from if self.splits_from and is_table(self.splits_from) else None
+
+    @property
+    def splits_dataset(self) -> str | None:
+        """--splits_from where it is an earlier dataset."""
+        return self.splits_from if not self.splits_table else None
 
 
 @dataclass

@@ -69,7 +69,7 @@ def write_card(
         genre_by=_unless_table(args.genre_by, "a table of genres"),
         group_by=_unless_table(args.group_by, "a table of groups") + ungrouped,
         summary=summary,
-        splits=BY_TABLE if _has_table(args) else BY_SEED.format(seed=args.seed),
+        splits=BY_TABLE if args.splits_table else BY_SEED.format(seed=args.seed),
     )
     write_page(folder, card)
 
@@ -83,7 +83,7 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
         "genre_by": _unless_table(args.genre_by, "own table"),
         "group_by": _unless_table(args.group_by, "own group"),
     }
-    if _has_table(args):
+    if args.splits_table:
         facts["splits_from"] = "own table"
     else:
         facts |= {name: getattr(args, name) for name in ("seed", "val_fraction", "test_fraction")}
@@ -94,11 +94,6 @@ def write_facts(folder: Path, args: PrepareArguments, rows: list[SongRow]) -> No
     facts["sha256"] = digests(folder)
     path = folder / PREPARATION_FILE
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _has_table(args: PrepareArguments) -> bool:
-    """Whether a table gives the splits."""
-    return bool(args.splits_from) and is_table(args.splits_from)
 
 
 def _unless_table(name: str, instead: str) -> str:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from genreast.errors import UserError
 from genreast.given_splits import SPLIT_NAMES, with_splits
 from genreast.songs import SongFile, as_unicode, find_files, told_apart
-from genreast.tables import check_known, is_table, normalised, read_table
+from genreast.tables import check_known, normalised, read_table
 from genreast.tags import read_genre, read_tags, spelling
 
 
@@ -41,19 +41,19 @@ def read_library(
     raw_dir: str | Path,
     genre_by: str = "folder",
     min_songs: int = 1,
-    splits_from: str | None = None,
+    splits_table: str | None = None,
 ) -> Library:
     """Find every file under `raw_dir` and its genre, which stands where `genre_by` says: folder
     (the first below `raw_dir`), tag, or a CSV file with columns `path` and `genre`.
 
-    Songs without a split are left out where `splits_from` is a table, genres of fewer than
+    Songs that `splits_table` gives no split are left out where there is one, genres of fewer than
     `min_songs` files anywhere. Raises UserError when two genres are not left, two names claim one
     place, or all folders are splits.
     """
     root = Path(raw_dir)
     files = find_files(raw_dir)
-    if splits_from and is_table(splits_from):
-        files = with_splits(files, splits_from)
+    if splits_table:
+        files = with_splits(files, splits_table)
     if genre_by == "folder":
         names = {file.path: file.path.partition("/")[0] for file in files if "/" in file.path}
         _tell_no_genres(root, files)

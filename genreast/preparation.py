@@ -169,7 +169,7 @@ def describe(
         row.split = splits[row.group]
     _tell_moved(used, before)
     if given:
-        _tell_not_as_given(used, given, args.splits_from)
+        _tell_not_as_given(used, given, args.splits_table)
     return rows
 
 
@@ -296,9 +296,7 @@ def _row(file, records: dict[str, SongRecord]) -> SongRow:
 
 def _earlier_datasets(work: WorkFolder, args: PrepareArguments) -> list[Earlier]:
     """The dataset that --splits_from names, then the one that is updated."""
-    folders = []
-    if args.splits_from and not is_table(args.splits_from):
-        folders.append(Path(args.splits_from).resolve())
+    folders = [Path(args.splits_dataset).resolve()] if args.splits_dataset else []
     if work.replaces:
         folders.append(work.output)
     return [Earlier.read(folder, folder == work.output) for folder in dict.fromkeys(folders)]

@@ -218,8 +218,7 @@ def _input_digest(library: Library, args: PrepareArguments) -> str:
     for file in library.files:
         digest.update(repr((file, file_version(library.root / file.path))).encode())
     tables = [Path(args.group_by)] if is_table(args.group_by) else []
-    if args.splits_from and not is_table(args.splits_from):
-        tables.append(Path(args.splits_from, SONGS_FILE))
+    tables += [Path(args.splits_dataset, SONGS_FILE)] if args.splits_dataset else []
     digest.update(repr([file_version(table) for table in tables]).encode())
     return digest.hexdigest()
 

@@ -29,6 +29,12 @@ def script(what_sleeps: str) -> list[str]:
     ]
 
 
+def ended(words: list[str], **environment: str) -> subprocess.CompletedProcess:
+    """A command that has ended, with some variables of its own."""
+    environment = os.environ | environment
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
 SWALLOWED = "try:\n    time.sleep(30)\nexcept BaseException:\n    raise KeyError('version')"
 
 
@@ -89,32 +95,18 @@ def test_output_that_goes_nowhere_ends_in_no_traceback(redirection, status, told
 
 
 def test_what_the_terminal_cannot_show_is_written_out():
-    done = subprocess.run(
-        script("print('演歌')"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
-    )
+    done = ended(script("print('演歌')"), PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stdout) == (0, "ready\n\\u6f14\\u6b4c\n"), done.stderr
 
 
 def test_pictures_are_drawn_by_a_command_of_a_notebook_too():
-    done = subprocess.run(
-        script("from matplotlib.figure import Figure\nprint('done')"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
-    )
+    words = script("from matplotlib.figure import Figure\nprint('done')")
+    done = ended(words, MPLBACKEND="module://matplotlib_inline.backend_inline")
     assert (done.returncode, done.stdout) == (0, "ready\ndone\n"), done.stderr
 
 
 def test_a_python_without_docstrings_is_refused():
-    words = script("print('done')")
-    done = subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONOPTIMIZE": "2"}
-    )
+    done = ended(script("print('done')"), PYTHONOPTIMIZE="2")
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("error: Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2")
 

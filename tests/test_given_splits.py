@@ -131,4 +131,4 @@ def test_a_list_of_songs_is_no_table(raw, tmp_path):
         prepare(raw, "--output_dir", tmp_path / "dataset", "--splits_from", listed)
     (tmp_path / "splits.csv").write_text("path,split\nhiphop/a.wav,train\n")
     with pytest.raises(UserError, match=r"--splits_from .* names none of the songs"):
-        read_library(raw, splits_from=str(tmp_path / "splits.csv"))
+        read_library(raw, splits_table=str(tmp_path / "splits.csv"))
