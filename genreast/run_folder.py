@@ -1,6 +1,5 @@
 """The folder of a run: held by one run, resumed from whole checkpoints, never overwritten."""
 
-import fcntl
 import json
 import sys
 import zipfile
@@ -14,6 +13,7 @@ from transformers import ASTConfig
 from genreast.audiofolder import check_outside
 from genreast.checkpoints import check_best
 from genreast.errors import UserError
+from genreast.lock import alone
 from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
 from genreast.recipe import TrainArguments
 from genreast.resuming import LAST_FILE, best_by, check_same_model, check_same_settings
@@ -31,24 +31,18 @@ def output_folder(args: TrainArguments):
     if args.process_index > 0:
         yield
         return
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"another run is writing to '{folder}'; wait for it, or choose another --output_dir"
-            ) from error
-        try:
+    refusal = f"another run is writing to '{folder}'; wait for it, or choose another --output_dir"
+    try:
+        with alone(folder / ".lock", refusal):
             if checkpoints_in(folder) and not args.resume_from_checkpoint:
                 raise UserError(
                     f"'{folder}' holds checkpoints of an unfinished run; go on with "
                     "--resume_from_checkpoint last, or choose another --output_dir"
                 )
             yield
-        finally:
-            (folder / ".lock").unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()  # nothing came of the run
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # nothing came of the run
 
 
 def check_shared(args: TrainArguments) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import yaml
 from safetensors import SafetensorError, safe_open
 
 from genreast.errors import UserError
 from genreast.hub_ids import is_hub_id, split_revision
+from genreast.lock import alone
 from genreast.pages import PAGE_FILE, is_sealed, write_page
 from genreast.pretrained import (
     CONFIG_FILE,
@@ -203,7 +203,7 @@ def _aside(place: Path) -> Iterator[Path]:
     what a killed run left there is cleared by the next.
     """
     aside = place.with_name(f".staging-{place.name}")
-    with _alone(Path(f"{aside}.lock"), f"another run is filling '{place}'; wait for it"):
+    with alone(Path(f"{aside}.lock"), f"another run is filling '{place}'; wait for it"):
         try:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
@@ -220,24 +220,8 @@ def hold(staging_dir: Path) -> Iterator[Path]:
     place = staging_dir.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     refusal = f"another run is publishing '{place}'; wait for it, or name another --staging_dir"
-    with _alone(place.with_name(f".publishing-{place.name}.lock"), refusal):
+    with alone(place.with_name(f".publishing-{place.name}.lock"), refusal):
         yield staging_dir
-
-
-@contextlib.contextmanager
-def _alone(lock_file: Path, refusal: str) -> Iterator[None]:
-    """Within it no other run holds the lock file; raises UserError where one does."""
-    lock = filelock.FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UserError(refusal) from error
-    try:
-        yield
-    finally:
-        # While the lock is held: who opened the file before sees that it has lost its name.
-        lock_file.unlink(missing_ok=True)
-        lock.release()
 
 
 def _fill(model_dir: Path, evaluation: Path | None, target: Path) -> None:

@@ -14,14 +14,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import filelock
-
 from genreast import __version__
 from genreast.arguments import PrepareArguments
 from genreast.atomic import at_once
 from genreast.cuts import CutSettings
 from genreast.errors import UserError
 from genreast.genres import Library
+from genreast.lock import alone
 from genreast.seals import check_replaceable
 from genreast.song_record import file_version
 from genreast.song_table import SONGS_FILE
@@ -76,13 +75,11 @@ class WorkFolder:
         self.command = _without(ANY_WAY, asdict(args)) | paths
         self.is_open = False
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self.lock = filelock.FileLock(f"{self.path}.lock")
 
     def __enter__(self) -> "WorkFolder":
-        try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(f"another run is at work on '{self.output}'; wait for it") from error
+        refusal = f"another run is at work on '{self.output}'; wait for it"
+        self.lock = alone(Path(f"{self.path}.lock"), refusal)
+        self.lock.__enter__()
         return self
 
     def __exit__(self, *raised) -> None:
@@ -90,9 +87,7 @@ class WorkFolder:
         if self.is_open and not told and self.songs.is_dir() and not any(self.songs.iterdir()):
             with contextlib.suppress(OSError):
                 self._clear()  # nothing is cut that a next run could take up
-        # While the lock is held: who opened the file before sees that it has lost its name.
-        Path(self.lock.lock_file).unlink(missing_ok=True)
-        self.lock.release()
+        self.lock.__exit__(None, None, None)
 
     def take_up(self, library: Library) -> str | None:
         """Do what a run that was stopped at its very end left to do, and see that the output is

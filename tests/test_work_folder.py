@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from filelock import FileLock
 from song_library import RATE, contents, make_library, melody, prepare
 
 from genreast import clips, preparation, work_folder
@@ -362,9 +363,15 @@ def test_an_update_of_an_empty_folder_makes_a_dataset(raw, plain, output):
 
 def test_a_run_that_starts_as_another_ends_keeps_a_third_out(raw, output, monkeypatch):
     first, second, third = (WorkFolder(PrepareArguments(str(raw), str(output))) for _ in range(3))
-    release = first.lock.release
+    release = FileLock.release
+
+    def release_to_second(lock):
+        monkeypatch.undo()
+        release(lock)
+        second.__enter__()
+
     with first:
-        monkeypatch.setattr(first.lock, "release", lambda: (release(), second.__enter__()))
+        monkeypatch.setattr(FileLock, "release", release_to_second)
     with pytest.raises(UserError, match="another run is at work"), third:
         pass
     second.__exit__()
