@@ -10,6 +10,7 @@ percussion and short sounds strangers came as near to each other as copies do.
 
 import numpy as np
 import torch
+from torch.nn.functional import max_pool1d, pad
 
 from genreast.audio import SAMPLING_RATE
 from genreast.saved_prints import Fingerprint
@@ -43,7 +44,7 @@ def _spectrogram(samples: np.ndarray) -> torch.Tensor:
     pairs = torch.from_numpy(samples[: len(samples) // 2 * 2]).view(-1, 2).float()
     waveform = pairs.sum(1) / 65_536
     missing = max(WINDOW + HOP - len(waveform), 0)  # two frames at least: words are differences
-    waveform = torch.nn.functional.pad(waveform, (0, missing))
+    waveform = pad(waveform, (0, missing))
     window = torch.hann_window(WINDOW)
     parts = []
     for frames in waveform.unfold(0, WINDOW, HOP).split(256):
@@ -65,7 +66,8 @@ def _words(power: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _landmarks(power: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    highest = _moving_max(_moving_max(power, PEAK_BINS, 1), PEAK_FRAMES, 0)
+    loudest = max_pool1d(power.T, PEAK_FRAMES, stride=1, padding=PEAK_FRAMES // 2).T
+    highest = max_pool1d(loudest, PEAK_BINS, stride=1, padding=PEAK_BINS // 2)
     peaks = (power == highest) & (power > max(power.max().item() * PEAK_FLOOR, 1e-6))
     peaks[:, :LOWEST_BIN] = False
     frame, frequency = (axis.numpy() for axis in torch.nonzero(peaks, as_tuple=True))
@@ -80,16 +82,3 @@ def _landmarks(power: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     lottery = (key * np.uint32(2_654_435_761)) >> np.uint32(16)  # Knuth's multiplicative hash
     kept = (lottery % SPARSE == 0) | ((lottery % DENSE == 0) & (frame < DENSE_FRAMES))
     return key[kept], frame[kept]
-
-
-def _moving_max(values: torch.Tensor, width: int, axis: int) -> torch.Tensor:
-    """The largest of the `width` (odd) values around each one, in log2(width) comparisons."""
-    pad = (width // 2, width // 2) if axis == 1 else (0, 0, width // 2, width // 2)
-    result = torch.nn.functional.pad(values, pad)
-    covered = 1
-    while covered < width:
-        step = min(covered, width - covered)
-        length = result.shape[axis] - step
-        result = torch.maximum(result.narrow(axis, 0, length), result.narrow(axis, step, length))
-        covered += step
-    return result
