@@ -162,7 +162,7 @@ class Step:
         self.model = model.to(device).train()
         self.generator = torch.Generator().manual_seed(0)
         self.forward = torch.compile(self.model) if setting.compiled else self.model
-        self.features = LogMel.from_extractor(ASTFeatureExtractor()).train()
+        self.features = LogMel(ASTFeatureExtractor()).train()
         fused = device.type == "cuda"
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=fused)
         waveforms = torch.randn(setting.batch_size, SAMPLES, generator=self.generator) * 0.1

@@ -109,39 +109,20 @@ def _log_mel(
 
 
 class LogMel(nn.Module):
-    """Waveforms to a model's input: log-mel, zero pad or cut to `max_length` frames, normalise.
+    """Waveforms to a model's input, as a loaded `ASTFeatureExtractor` makes it: log-mel, zero pad
+    or cut to `max_length` frames, normalise.
 
-    Normalisation is (x − mean) / (2·std) and comes after the padding, as in
-    `ASTFeatureExtractor`: a padded frame reads −mean / (2·std), which is not silence. In training
-    mode features are made in float32, for speed; in evaluation mode in float64, for exactness, if
-    `exact`.
+    Normalisation is (x − mean) / (2·std) and comes after the padding: a padded frame reads
+    −mean / (2·std), which is not silence. In training mode features are made in float32, for speed;
+    in evaluation mode in float64, for exactness, if `exact`.
     """
 
-    def __init__(
-        self,
-        mean: float,
-        std: float,
-        max_length: int = 1024,
-        num_mel_bins: int = NUM_MEL_BINS,
-        do_normalize: bool = True,
-        exact: bool = True,
-    ):
+    def __init__(self, extractor, exact: bool = True):
         super().__init__()
         self.exact = exact
-        self.mean, self.std = (mean, std) if do_normalize else (0.0, 0.5)
-        self.max_length, self.num_mel_bins = max_length, num_mel_bins
-
-    @classmethod
-    def from_extractor(cls, extractor, exact: bool = True) -> "LogMel":
-        """The same features as a loaded `ASTFeatureExtractor` gives."""
-        return cls(
-            extractor.mean,
-            extractor.std,
-            extractor.max_length,
-            extractor.num_mel_bins,
-            extractor.do_normalize,
-            exact,
-        )
+        normalised = extractor.do_normalize
+        self.mean, self.std = (extractor.mean, extractor.std) if normalised else (0.0, 0.5)
+        self.max_length, self.num_mel_bins = extractor.max_length, extractor.num_mel_bins
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, samples) and the real samples of each (batch,) → (batch, max_length, mel)."""

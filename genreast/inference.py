@@ -83,7 +83,7 @@ class GenreClassifier:
         self.model = model.to(self.device).eval()
         self.dtype = choose(precision, model, self.device)
         self.remarks = remarks(self.dtype == torch.bfloat16, self.device)
-        self.log_mel = LogMel.from_extractor(extractor, exact=precision != "auto").eval()
+        self.log_mel = LogMel(extractor, exact=precision != "auto").eval()
         large, on_cpu = is_large(model), self.device.type == "cpu"
         # Threads that share a matrix product wait for each other, and for ever where the decoder
         # holds their cores: a small model hears a batch on one thread, and a batch a core at once.

@@ -58,7 +58,7 @@ class GenreTrainer(ResumableTrainer):
         self.train_clips, self.eval_clips = train_clips, eval_clips
         self.genres = label_names(model)
         self.window = window_samples(model.config)
-        self.features = LogMel.from_extractor(extractor)
+        self.features = LogMel(extractor)
         self.augmentation = Augmentation.from_settings(args)
         self.counts = class_counts(
             train_clips.labels, train_clips.song_ids, len(self.genres), args.count_by
