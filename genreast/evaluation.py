@@ -105,7 +105,8 @@ def hear_split(
         rows.append(row)
         logits.append(prediction.pooled)
     if not rows:
-        raise UserError(f"not one clip of the split can be read; the first: {_first(unreadable)}")
+        name, cause = next(iter(unreadable.items()))
+        raise UserError(f"not one clip of the split can be read; the first: '{name}', {cause}")
     pick = {column: [values[row] for row in rows] for column, values in table.items()}
     scored = Scored(
         names=[clips[row] for row in rows],
@@ -250,8 +251,3 @@ def _write_csv(path: Path, key: str, scored: Scored) -> None:
 def _listed(names: Sequence[str]) -> str:
     quoted = ", ".join(f"'{name}'" for name in names[:NAMED])
     return quoted + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def _first(unreadable: dict[str, str]) -> str:
-    name, cause = next(iter(unreadable.items()))
-    return f"'{name}', {cause}"

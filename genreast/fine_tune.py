@@ -16,7 +16,6 @@ from transformers.utils import logging as transformers_logging
 from genreast import model as models
 from genreast.audiofolder import dataset_fingerprint, label_names, load_splits, preparation
 from genreast.batches import ClipDataset
-from genreast.callbacks import Patience
 from genreast.checkpoints import standing
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
@@ -26,7 +25,7 @@ from genreast.precision import remarks
 from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
-from genreast.resuming import ResumeSettings
+from genreast.resuming import Patience, ResumeSettings
 from genreast.run_folder import (
     check_shared,
     checkpoint_to_resume,
@@ -56,7 +55,9 @@ def fine_tune(args: TrainArguments) -> None:
         model, notes = start_model(args, label_names(splits), clip_seconds)
         extractor = models.feature_extractor(model.config, *normalisation(args))
         settings = ResumeSettings(about_dataset)
-        callbacks = [ProgressTable(), settings, *early_stopping(args)]
+        callbacks = [ProgressTable(), settings]
+        if args.early_stopping_patience:
+            callbacks.append(Patience(args.early_stopping_patience))
         trainer = make_trainer(model, args, train_clips, eval_clips, extractor, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -204,11 +205,6 @@ def check_clips(
             f"--metric_for_best_model is '{metric}', which needs two genres: the validation split "
             "has clips of one; choose another, such as song_macro_f1"
         )
-
-
-def early_stopping(args: TrainArguments) -> list[Patience]:
-    """The callback that ends training when validation no longer gains."""
-    return [Patience(args.early_stopping_patience)] if args.early_stopping_patience else []
 
 
 def best_metrics(

@@ -129,18 +129,6 @@ def pool_songs(
     return pooled, np.asarray(labels)[first_clip], names.tolist()
 
 
-def song_scores(
-    logits: np.ndarray,
-    labels: np.ndarray,
-    song_ids: Sequence[str],
-    label_names: Sequence[str],
-    pooling: Pooling = "log_probability",
-) -> dict[str, Any]:
-    """`score` of songs, each pooled from its clips."""
-    song_logits, song_labels, _ = pool_songs(logits, labels, song_ids, pooling)
-    return score(song_logits, song_labels, label_names)
-
-
 def evaluate_clips(
     logits: np.ndarray,
     labels: np.ndarray,
@@ -149,9 +137,10 @@ def evaluate_clips(
     pooling: Pooling = "log_probability",
 ) -> dict[str, dict[str, Any]]:
     """Both levels of one split: {"clip": {…}, "song": {…}}."""
+    song_logits, song_labels, _ = pool_songs(logits, labels, song_ids, pooling)
     return {
         "clip": score(logits, labels, label_names),
-        "song": song_scores(logits, labels, song_ids, label_names, pooling),
+        "song": score(song_logits, song_labels, label_names),
     }
 
 

@@ -40,20 +40,14 @@ def summary(trainer: GenreTrainer) -> str:
         f"memory      {training_memory(model, args, shards)}",
         f"data        {len(clips)} clips of {len(set(clips.song_ids))} songs to train on, "
         f"{len(trainer.eval_clips)} of {len(set(trainer.eval_clips.song_ids))} to validate",
-        *_decoding(args),
-        "genres      "
-        + ", ".join(
-            f"{name} {songs[label]} songs / {counts[label]} clips"
-            for label, name in enumerate(trainer.genres)
-        ),
     ]
-    return "\n".join(lines)
-
-
-def _decoding(args) -> list[str]:
-    if not args.dataloader_num_workers:
-        return []
-    return [f"decoding    {args.dataloader_num_workers} process(es) beside each one that trains"]
+    if workers := args.dataloader_num_workers:
+        lines.append(f"decoding    {workers} process(es) beside each one that trains")
+    genres = (
+        f"{name} {songs[label]} songs / {counts[label]} clips"
+        for label, name in enumerate(trainer.genres)
+    )
+    return "\n".join([*lines, f"genres      {', '.join(genres)}"])
 
 
 def _device(args) -> str:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformers import ASTConfig, TrainerCallback
+from transformers import ASTConfig, EarlyStoppingCallback, TrainerCallback
 
 from genreast.checkpoints import scores_at
 from genreast.config import all_settings
@@ -40,13 +40,10 @@ def resume_settings(args: TrainArguments, data: dict) -> dict[str, Any]:
     settings = {
         f"--{name}": value for name, value in all_settings(args).items() if name not in UNTOLD
     }
-    return {**settings, **_held_out(data), **_deal(args, data)}
-
-
-def _held_out(data: dict) -> dict[str, str]:
-    """The fingerprint of the splits, where training made the one for validation itself."""
-    held_out = data["fingerprint_as_trained"] != data["fingerprint"]
-    return {"held out": data["fingerprint_as_trained"] if held_out else ""}
+    # Of the splits, where training made the one for validation itself.
+    trained = data["fingerprint_as_trained"]
+    held_out = trained if trained != data["fingerprint"] else ""
+    return {**settings, "held out": held_out, **_deal(args, data)}
 
 
 def _deal(args: TrainArguments, data: dict) -> dict[str, str | int | float]:
@@ -109,6 +106,20 @@ class ResumeSettings(TrainerCallback):
                 "before": self.before,
             }
             (checkpoint / RESUME_FILE).write_text(json.dumps(content))
+
+
+class Patience(EarlyStoppingCallback):
+    """Early stopping that goes on counting where the checkpoint of a resumed run left off."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        # A checkpoint of a run without patience has no count.
+        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.early_stopping_patience_counter = saved["attributes"][
+            "early_stopping_patience_counter"
+        ]
+        spent = self.early_stopping_patience_counter >= self.early_stopping_patience
+        control.should_training_stop = spent
 
 
 def best_by(metric: str, state: dict[str, Any]) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader
-from transformers import ASTFeatureExtractor, ASTForAudioClassification
+from transformers import ASTFeatureExtractor, ASTForAudioClassification, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
 from genreast import attention, last_layer
@@ -25,7 +25,6 @@ from genreast.batches import (
     pool_windows,
     split_windows,
 )
-from genreast.callbacks import SamplerEpoch
 from genreast.checkpoints import ResumableTrainer
 from genreast.errors import UserError, one_line
 from genreast.features import LogMel
@@ -37,6 +36,16 @@ from genreast.optimizer import parameter_groups
 from genreast.pretrained import label_names
 from genreast.recipe import TrainArguments
 from genreast.streaming import BatchNumbers, Deal, StreamedClips
+
+
+class SamplerEpoch(TrainerCallback):
+    """Tells the sampler which epoch begins."""
+
+    def __init__(self, sampler: EpochSampler | WholeSteps | BatchNumbers):
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.sampler.set_epoch(int(state.epoch))
 
 
 class GenreTrainer(ResumableTrainer):

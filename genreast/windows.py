@@ -114,7 +114,8 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
         return _whole(source, cut)
     if cut.max_windows and os.path.isfile(source):  # seeking would take what a pipe holds
         with contextlib.suppress(DecodeWhole):
-            return _excerpts(source, cut)
+            samples, starts, windows = read_excerpts(source, cut.window, cut.starts)
+            return SongAudio(samples, starts, iter(windows))
     if not is_long(source):
         return _whole(source, cut)
     # A first pass counts the samples, for no header can be trusted with the last window.
@@ -122,11 +123,6 @@ def open_song(source: Source, cut: Cut) -> SongAudio:
     starts = cut.starts(samples)
     windows = cut_stream(stream_audio(source), starts, cut.window)
     return SongAudio(samples, starts, windows, streamed=True)
-
-
-def _excerpts(source: str | Path, cut: Cut) -> SongAudio:
-    samples, starts, windows = read_excerpts(source, cut.window, cut.starts)
-    return SongAudio(samples, starts, iter(windows))
 
 
 def _whole(source: Source, cut: Cut) -> SongAudio:

@@ -104,7 +104,7 @@ def run_local(
                     break
             done, seconds = _look(running)
             clock += seconds
-            broken = [future for future in done if _is_broken(future)]
+            broken = [f for f in done if isinstance(f.exception(), BrokenProcessPool)]
             for future in done.difference(broken):
                 yield running.pop(future)[0], future.result()
             if broken:
@@ -324,10 +324,6 @@ def _look(futures: Iterable[Future]) -> tuple[set[Future], float]:
     start = time.monotonic()
     done, _ = wait(futures, timeout=LOOK, return_when=FIRST_COMPLETED)
     return done, min(time.monotonic() - start, LOOK)
-
-
-def _is_broken(future: Future) -> bool:
-    return isinstance(future.exception(), BrokenProcessPool)
 
 
 def _too_late(task: Task) -> Failed:
