@@ -344,6 +344,4 @@ class PushArguments:
             not self.space or not (self.create_pr or self.revision != "main"),
             "--space goes with neither --create_pr nor --revision: it shows the model's main",
         )
-        faults.unless(self.commit_message.strip(), "--commit_message is empty")
-        faults.unless(self.revision.strip(), "--revision is empty: name a branch, such as main")
         faults.report()

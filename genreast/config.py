@@ -177,8 +177,8 @@ def _check_not_empty(settings: type, namespace: argparse.Namespace) -> None:
     """Refuse flags without a text, as of a shell's variable that is not set: as a path it would be
     the folder one stands in, or nothing at all."""
     for item in dataclasses.fields(settings):
-        flag = "positional" not in item.metadata
-        if flag and getattr(namespace, item.name, None) == "" != item.default:
+        value, flag = getattr(namespace, item.name, None), "positional" not in item.metadata
+        if flag and isinstance(value, str) and not value.strip() and value != item.default:
             raise UserError(f"--{item.name} is empty; give it a value, or leave it out")
 
 

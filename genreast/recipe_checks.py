@@ -131,7 +131,6 @@ def _check_values(args: TrainingArguments, faults: Faults) -> None:
         args.max_steps != 0,
         "--max_steps is 0, which trains nothing; expected more, or -1: as many as the epochs take",
     )
-    faults.unless(str(args.output_dir or "").strip(), "--output_dir is empty; name a folder")
     faults.unless_utf8(args, "output_dir", "dataset")
     faults.unless(
         args.attn_implementation != "flash_attention_2" or is_flash_attn_2_available(),

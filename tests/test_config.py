@@ -81,6 +81,7 @@ def test_a_bad_config_names_itself_and_its_fault(tmp_path, text, message):
         (["songs", "a.YAML"], "a config comes first"),
         (["songs", "--splits_from", ""], "--splits_from is empty; give it a value, or leave it"),
         (["songs", "--output_dir="], "--output_dir is empty; give it a value, or leave it"),
+        (["songs", "--output_dir", " "], "--output_dir is empty; give it a value, or leave it"),
         (["songs", "--seed", "x"], "invalid int value: 'x'"),
         (["nowhere.yaml"], "'nowhere.yaml' cannot be read"),
         ([], "RAW_DIR is missing"),
