@@ -23,7 +23,8 @@ def main() -> int:
 
     from genreast.garbage import resume_collection
     from genreast.genres import read_library
-    from genreast.preparation import cut_songs, describe, left_out, read_tables, write_dataset
+    from genreast.preparation import cut_songs, left_out, write_dataset
+    from genreast.selection import describe, read_tables
     from genreast.work_folder import WorkFolder
 
     resume_collection()

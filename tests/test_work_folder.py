@@ -10,7 +10,7 @@ import soundfile
 from filelock import FileLock
 from song_library import RATE, contents, make_library, melody, prepare
 
-from genreast import clips, preparation, work_folder
+from genreast import clips, preparation, selection, work_folder
 from genreast.arguments import PrepareArguments
 from genreast.clips import cut_song
 from genreast.cuts import CutSettings
@@ -40,17 +40,18 @@ def output(tmp_path):
 
 @pytest.fixture
 def stop_before(monkeypatch):
-    """Has the next run stop where it would call a function of `genreast.preparation`."""
+    """Has the next run stop where it would call a step of preparing."""
 
     def stop(name: str, act=lambda: sys.exit("stopped")):
-        before = getattr(preparation, name)
+        module = selection if hasattr(selection, name) else preparation
+        before = getattr(module, name)
 
         def call(*arguments):
-            monkeypatch.setattr(preparation, name, before)
+            monkeypatch.setattr(module, name, before)
             act()
             return before(*arguments)
 
-        monkeypatch.setattr(preparation, name, call)
+        monkeypatch.setattr(module, name, call)
 
     return stop
 

@@ -166,7 +166,9 @@ def test_finished_songs_are_not_cut_again(raw, tmp_path, monkeypatch):
 
 
 def test_the_process_that_hands_songs_out_loads_no_torch():
-    program = "import sys, genreast.preparation; sys.exit('torch' in sys.modules)"
+    program = (
+        "import sys, genreast.preparation, genreast.selection; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
