@@ -18,8 +18,9 @@ from transformers import TrainerCallback
 from benchmarks.measure import matrix_rate, rounded, tokens_kept, training_flops
 from benchmarks.peers import audio_course_training
 from genreast.allocator import keep_freed_memory
-from genreast.audiofolder import label_names, load_splits
+from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.columns import label_names
 from genreast.fine_tune import quiet_libraries
 from genreast.model import feature_extractor, from_scratch, set_labels
 from genreast.model_window import window_frames

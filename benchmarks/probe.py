@@ -16,8 +16,9 @@ from transformers import TrainerCallback
 
 from benchmarks.made_dataset import make_dataset
 from benchmarks.measure import ROOT, rounded, save, summary
-from genreast.audiofolder import label_names, load_splits
+from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.columns import label_names
 from genreast.config import parse
 from genreast.fine_tune import quiet_libraries
 from genreast.model import feature_extractor, freeze_body, from_scratch, set_labels

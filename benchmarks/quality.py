@@ -26,8 +26,9 @@ from benchmarks.measure import ROOT, rounded, save, summary
 from benchmarks.one_training import WARM_UP, Clock
 from benchmarks.peers import audio_course_training
 from benchmarks.real_datasets import FOLDS, esc10_fold, waivops
-from genreast.audiofolder import label_names, load_splits
+from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.columns import label_names
 from genreast.config import parse
 from genreast.fine_tune import quiet_libraries
 from genreast.metrics import evaluate_clips

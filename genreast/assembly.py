@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 from datasets import Features, Value
 
 from genreast.audio import SAMPLING_RATE
-from genreast.audiofolder import METADATA_FILE, clip_columns
+from genreast.audiofolder import METADATA_FILE
 from genreast.clip_files import link, rows_of, write_shards
+from genreast.columns import clip_columns
 from genreast.feature_stats import FeatureStats
 from genreast.song_record import SongRecord, clip_name
 from genreast.song_table import SongRow, read_songs

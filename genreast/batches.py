@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from genreast.audio import SAMPLING_RATE, AudioError, load_audio, window_starts
-from genreast.audiofolder import encoded
+from genreast.columns import encoded
 from genreast.errors import UserError
 from genreast.features import pad_batch
 from genreast.imbalance import EpochSampler

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from genreast import bootstrap, calibration
 from genreast.atomic import at_once
-from genreast.audiofolder import clip_names, encoded
+from genreast.columns import clip_names, encoded
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.metrics import Pooling, evaluate_clips, pool_songs

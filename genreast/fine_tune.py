@@ -14,9 +14,10 @@ from transformers import ASTForAudioClassification, PrinterCallback, ProgressCal
 from transformers.utils import logging as transformers_logging
 
 from genreast import model as models
-from genreast.audiofolder import dataset_fingerprint, label_names, load_splits, preparation
+from genreast.audiofolder import dataset_fingerprint, load_splits, preparation
 from genreast.batches import ClipDataset
 from genreast.checkpoints import standing
+from genreast.columns import label_names
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
 from genreast.held_out import with_validation

@@ -17,12 +17,7 @@ import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from genreast.audiofolder import (
-    METADATA_FILE,
-    PREPARATION_FILE,
-    dataset_fingerprint,
-    preparation,
-)
+from genreast.audiofolder import METADATA_FILE, PREPARATION_FILE, dataset_fingerprint, preparation
 from genreast.clip_files import link, write_shards
 from genreast.errors import UserError, one_line
 from genreast.feature_stats import STATS_FILE

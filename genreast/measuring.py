@@ -9,7 +9,8 @@ from datasets import Dataset, DatasetDict
 
 from genreast import comparison, evaluation, figures, png, report, summary
 from genreast.arguments import EvaluateArguments
-from genreast.audiofolder import check_outside, dataset_fingerprint, load_splits, names_songs
+from genreast.audiofolder import check_outside, dataset_fingerprint, load_splits
+from genreast.columns import names_songs
 from genreast.errors import UserError, check_writable
 from genreast.evaluation import Scored
 from genreast.held_out import as_trained, training_record

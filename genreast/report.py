@@ -18,7 +18,7 @@ from PIL import Image
 from genreast import comparison, summary
 from genreast.atomic import at_once
 from genreast.audio import FRAME_LENGTH, AudioError, load_audio
-from genreast.audiofolder import encoded
+from genreast.columns import encoded
 from genreast.evaluation import Scored
 from genreast.figures import ROOMY
 from genreast.song_table import SONGS_FILE

@@ -27,7 +27,8 @@ from datasets import (
 )
 from huggingface_hub import constants
 
-from genreast.audiofolder import check_columns, conform, is_prepared
+from genreast.audiofolder import is_prepared
+from genreast.columns import check_columns, conform
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
 from genreast.given_splits import called_here

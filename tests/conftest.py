@@ -266,8 +266,9 @@ def make_trainer(genre_dataset, short_start, tmp_path):
     """A GenreTrainer on the genre dataset, with its model ready to evaluate, from some settings."""
     import torch
 
-    from genreast.audiofolder import label_names, load_splits
+    from genreast.audiofolder import load_splits
     from genreast.batches import ClipDataset
+    from genreast.columns import label_names
     from genreast.model import feature_extractor
     from genreast.recipe import TrainArguments
     from genreast.start import start_model

@@ -10,7 +10,8 @@ from conftest import ROOT
 from datasets import Audio, ClassLabel, Dataset, Features, List, Value
 from song_library import RATE, melody, prepare
 
-from genreast.audiofolder import label_names, load_splits
+from genreast.audiofolder import load_splits
+from genreast.columns import label_names
 from genreast.song_table import read_songs
 
 DOCUMENT = (ROOT / "docs" / "collections.md").read_text(encoding="utf-8")

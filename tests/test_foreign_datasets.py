@@ -17,13 +17,8 @@ from conftest import run_training
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from song_library import make_library, prepare
 
-from genreast.audiofolder import (
-    METADATA_FILE,
-    dataset_fingerprint,
-    is_foreign,
-    label_names,
-    load_splits,
-)
+from genreast.audiofolder import METADATA_FILE, dataset_fingerprint, is_foreign, load_splits
+from genreast.columns import label_names
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.fine_tune import read_dataset

@@ -10,7 +10,7 @@ from conftest import run_training
 from datasets import Dataset, Features, Value
 
 from genreast.assembly import METADATA_FILE
-from genreast.audiofolder import clip_columns
+from genreast.columns import clip_columns
 
 REMEDIES = {
     "nothing": [],

@@ -17,7 +17,8 @@ from song_library import RATE, contents, make_library, melody, prepare
 
 from genreast.arguments import PrepareArguments
 from genreast.audio import load_audio
-from genreast.audiofolder import SPLITS, dataset_fingerprint, label_names, load_splits, preparation
+from genreast.audiofolder import SPLITS, dataset_fingerprint, load_splits, preparation
+from genreast.columns import label_names
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.features import log_mel

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from genreast.audiofolder import label_names, load_splits
+from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.columns import label_names
 from genreast.model import feature_extractor
 from genreast.recipe import TrainArguments
 from genreast.start import start_model
