@@ -11,7 +11,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from genreast.hub_errors import patiently
 from genreast.pages import PAGE_FILE, is_sealed
-from genreast.staging import belongs
+from genreast.staging_folder import belongs
 
 RECENT_PULL_REQUESTS = 20  # looked through for one that already holds the same files
 BLANK_PAGES = (  # what the Hub itself puts below a new repository's metadata

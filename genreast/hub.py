@@ -20,7 +20,7 @@ from genreast.errors import UserError
 from genreast.hub_errors import WAITS, explain, is_transient, patiently, retry_after
 from genreast.pages import PAGE_FILE
 from genreast.pretrained import WEIGHTS_FILE
-from genreast.staging import files_in
+from genreast.staging_folder import files_in
 
 NAMED = 12  # deleted files that are told by name; of a dataset's clips it may be a million
 

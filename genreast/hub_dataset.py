@@ -25,7 +25,7 @@ from genreast.licenses import check_license
 from genreast.pages import PAGE_FILE, literal, without_seal, write_page
 from genreast.song_table import SONGS_FILE
 from genreast.splits import SPLITS
-from genreast.staging import fill_aside
+from genreast.staging_folder import fill_aside
 
 TABLES = (SONGS_FILE, STATS_FILE)
 CLIPS = (f"*/{METADATA_FILE}", "*/*.flac", "*/*/*.flac")

@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import SpaceCard
 
 from genreast.pages import PAGE_FILE, write_page
-from genreast.staging import fill_aside
+from genreast.staging_folder import fill_aside
 
 PACKAGE = Path(__file__).parent
 PAGE = ("app.py", "requirements.txt", "packages.txt")

@@ -16,14 +16,15 @@ from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub, split_revision
 from genreast.model_window import longest_window, window_samples
-from genreast.pretrained import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
-from genreast.staging import (
-    MEASUREMENTS_FILE,
-    ONNX_DIR,
+from genreast.pretrained import (
+    CONFIG_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
     genres_of,
     open_weights,
     read_json,
 )
+from genreast.staging import MEASUREMENTS_FILE, ONNX_DIR
 from genreast.summary import METRICS_FILE, unit_of
 
 

@@ -29,18 +29,12 @@ from genreast.pretrained import (
     CONFIG_FILE,
     EXTRACTOR_FILE,
     WEIGHTS_FILE,
+    read_json,
     weights_fingerprint,
 )
 from genreast.score_check import MADE_SOUND, KnownClip
-from genreast.staging import (
-    FLOAT32_FILE,
-    INT8_FILE,
-    MEASUREMENTS_FILE,
-    ONNX_DIR,
-    ONNX_FILES,
-    fill_aside,
-    read_json,
-)
+from genreast.staging import FLOAT32_FILE, INT8_FILE, MEASUREMENTS_FILE, ONNX_DIR, ONNX_FILES
+from genreast.staging_folder import fill_aside
 
 PRECISIONS = {FLOAT32_FILE: "float32", INT8_FILE: "int8 weights"}
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

@@ -159,16 +159,43 @@ def label_names(model: Any) -> list[str]:
     return [model.config.id2label[index] for index in range(model.config.num_labels)]
 
 
+def genres_of(config: dict) -> list[str]:
+    """The genres that a config.json names, in the order of the model's outputs."""
+    labels = config["id2label"]
+    return [labels[number] for number in sorted(labels, key=int)]
+
+
 def holds_weights(folder: Path) -> bool:
     """Whether a folder's weights, and the config they belong to, are there and not cut short."""
+    try:
+        json.loads((folder / CONFIG_FILE).read_text())
+        with open_weights(folder / WEIGHTS_FILE):
+            return True
+    except (OSError, ValueError, UserError):
+        return False
+
+
+def open_weights(path: Path) -> Any:
+    """A safetensors file, of which the header alone is read: it tells whether the file is whole."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        json.loads((folder / CONFIG_FILE).read_text())
-        with safe_open(folder / WEIGHTS_FILE, "pt"):
-            return True  # opening compares the header with the file's length
-    except (OSError, ValueError, SafetensorError):
-        return False
+        return safe_open(path, "np")
+    except SafetensorError as error:
+        raise UserError(
+            f"'{path}' is not a whole safetensors file: train again, or copy it again"
+        ) from error
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file, or a UserError that names it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"'{path}' is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"'{path}' holds a {type(content).__name__}; expected an object")
+    return content
 
 
 def weights_fingerprint(name: str | Path) -> str:

@@ -14,17 +14,11 @@ import yaml
 from PIL import Image
 
 from genreast.errors import UserError
-from genreast.pretrained import CONFIG_FILE
+from genreast.pretrained import CONFIG_FILE, open_weights, read_json
+from genreast.redaction import ABSOLUTE_PATH, events_of
 from genreast.song_table import SONGS_FILE
-from genreast.staging import (
-    ABSOLUTE_PATH,
-    STAGED,
-    belongs,
-    events_of,
-    files_in,
-    open_weights,
-    read_json,
-)
+from genreast.staging import STAGED
+from genreast.staging_folder import belongs, files_in
 from genreast.tables import normalised
 
 SHARED_LOGINS = ("root", "user", "ubuntu", "admin", "runner")  # they name nobody

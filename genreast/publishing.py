@@ -9,7 +9,7 @@ from pathlib import Path
 
 from huggingface_hub import get_token, metadata_load
 
-from genreast import staging
+from genreast import staging, staging_folder
 from genreast.arguments import PushArguments
 from genreast.destination import Destination
 from genreast.licenses import check_license
@@ -83,7 +83,7 @@ def _pack_model(
         print(NO_LICENSE, file=sys.stderr)
     model_dir = Path(args.model_dir)
     evaluation = Path(args.evaluation) if args.evaluation else None
-    folder = held.enter_context(staging.hold(_staging_dir(args, model_dir / "hub_staging")))
+    folder = held.enter_context(staging_folder.hold(_staging_dir(args, model_dir / "hub_staging")))
     dataset_dir = Path(args.dataset_dir) if args.dataset_dir else None
     published = _published(args)
     if published and published != metrics.get("dataset_fingerprint", published):
@@ -125,7 +125,7 @@ def _pack_dataset(args: PushArguments, held: contextlib.ExitStack) -> Parcel:
     beside = dataset_dir.with_name(f"{dataset_dir.name}-hub_staging")
     as_audiofolder = args.dataset_format == "audiofolder"
     hub_dataset.check_dataset_dir(dataset_dir, as_audiofolder)
-    folder = held.enter_context(staging.hold(_staging_dir(args, beside, "-dataset")))
+    folder = held.enter_context(staging_folder.hold(_staging_dir(args, beside, "-dataset")))
     hub_dataset.stage_dataset(
         dataset_dir, args.dataset_repo, args.dataset_license, as_audiofolder, folder
     )
@@ -142,7 +142,7 @@ def _pack_space(args: PushArguments, held: contextlib.ExitStack, page_dir: Path)
     from genreast import hub_space
 
     beside = Path(args.model_dir) / "hub_staging-space"
-    folder = held.enter_context(staging.hold(_staging_dir(args, beside, "-space")))
+    folder = held.enter_context(staging_folder.hold(_staging_dir(args, beside, "-space")))
     hub_space.stage_space(page_dir, args.repo_id, folder)
     scan(folder, hub_space.STAGED, owners=_owners(args, folder), token=get_token())
     note = f"a page that shows {args.repo_id}"

@@ -21,7 +21,7 @@ from genreast.destination import Destination
 from genreast.errors import UserError
 from genreast.hub import publish
 from genreast.privacy import scan
-from genreast.staging import files_in
+from genreast.staging_folder import files_in
 
 # Loads a dataset in a fresh process and saves it for comparing.
 LOAD = """

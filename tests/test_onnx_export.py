@@ -20,7 +20,8 @@ from genreast.model_facts import read_facts
 from genreast.privacy import scan
 from genreast.publishing import pack
 from genreast.score_check import known_clips
-from genreast.staging import files_in, stage_model
+from genreast.staging import stage_model
+from genreast.staging_folder import files_in
 
 ROOT = Path(__file__).resolve().parent.parent
 for package in onnx_export.PACKAGES:

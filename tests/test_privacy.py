@@ -12,9 +12,10 @@ from trained_model import make_evaluation, make_model_dir
 from genreast import hub_dataset
 from genreast.errors import UserError
 from genreast.privacy import scan
+from genreast.redaction import without_paths
 from genreast.song_table import SongRow, write_songs
 from genreast.songs import as_unicode
-from genreast.staging import stage_model, without_paths
+from genreast.staging import stage_model
 
 
 @pytest.fixture(scope="module")

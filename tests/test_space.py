@@ -32,7 +32,7 @@ from genreast.hub import publish
 from genreast.inference import GenreClassifier, SongPrediction
 from genreast.privacy import scan
 from genreast.publishing import pack
-from genreast.staging import files_in
+from genreast.staging_folder import files_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE_DIR = ROOT / "examples" / "space"

@@ -18,19 +18,14 @@ from trained_model import PUBLISHED, make_evaluation, make_model_dir
 
 from genreast.errors import UserError
 from genreast.privacy import scan
-from genreast.staging import (
-    check_model_dir,
-    files_in,
-    fill_aside,
-    read_evaluation,
-    stage_model,
-    without_paths,
-)
+from genreast.redaction import without_paths
+from genreast.staging import check_model_dir, read_evaluation, stage_model
+from genreast.staging_folder import files_in, fill_aside
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from genreast.staging import fill_aside
+from genreast.staging_folder import fill_aside
 fill_aside(Path(sys.argv[1]), (), lambda folder: os.kill(os.getpid(), 9))
 """
 
