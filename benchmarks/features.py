@@ -11,13 +11,7 @@ import numpy as np
 import torch
 from transformers import ASTFeatureExtractor
 
-from benchmarks.measure import (
-    in_turns,
-    paired_ratio,
-    save,
-    summary,
-    synchronise,
-)
+from benchmarks.measure import in_turns, paired_ratio, save, summary, synchronise
 from genreast.audio import SAMPLING_RATE
 from genreast.features import LogMel
 

@@ -22,14 +22,7 @@ import torch
 from torch import nn
 from transformers import ASTFeatureExtractor, Trainer, TrainerCallback, TrainingArguments
 
-from benchmarks.measure import (
-    matrix_rate,
-    rounded,
-    save,
-    synchronise,
-    tokens_kept,
-    training_flops,
-)
+from benchmarks.measure import matrix_rate, rounded, save, synchronise, tokens_kept, training_flops
 from genreast import attention, last_layer
 from genreast.augment import patchout, spec_augment
 from genreast.features import LogMel

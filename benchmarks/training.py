@@ -20,13 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.made_dataset import make_dataset
-from benchmarks.measure import (
-    ROOT,
-    in_turns,
-    paired_ratio,
-    save,
-    summary,
-)
+from benchmarks.measure import ROOT, in_turns, paired_ratio, save, summary
 from benchmarks.one_training import Run
 from genreast.inference import best_device
 from genreast.precision import multiplies_bfloat16

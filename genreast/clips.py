@@ -35,13 +35,7 @@ from genreast.cuts import (
 from genreast.feature_stats import FeatureStats
 from genreast.features import log_mel
 from genreast.fingerprint import fingerprint
-from genreast.song_record import (
-    FINGERPRINT_FILE,
-    SongRecord,
-    clip_name,
-    file_version,
-    record_path,
-)
+from genreast.song_record import FINGERPRINT_FILE, SongRecord, clip_name, file_version, record_path
 from genreast.tags import read_tags
 
 

@@ -19,11 +19,7 @@ import torch
 from scipy.special import softmax
 
 from genreast import attention, last_layer, packed, pretrained
-from genreast.audio import (
-    CLIP_SECONDS,
-    SAMPLING_RATE,
-    AudioError,
-)
+from genreast.audio import CLIP_SECONDS, SAMPLING_RATE, AudioError
 from genreast.errors import UserError, one_line
 from genreast.features import LogMel, pad_batch
 from genreast.model_window import window_samples
