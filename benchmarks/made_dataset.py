@@ -4,19 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Dataset, Features, Value
 
 from genreast.audio import SAMPLING_RATE
+from genreast.columns import clip_columns
 
-FEATURES = Features(
-    {
-        "file_name": Value("string"),
-        "label": ClassLabel(names=["low", "middle", "high", "higher"]),
-        "song_id": Value("string"),
-        "group": Value("string"),
-        "start": Value("float64"),
-    }
-)
+GENRES = ["low", "middle", "high", "higher"]
+FEATURES = Features({"file_name": Value("string"), **clip_columns(GENRES)})
 
 
 def make_dataset(folder: Path, clips: int, seconds: float = 10.0) -> Path:

@@ -13,6 +13,12 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
+TINY = {  # an AST's size
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 ROWS_A_GROUP, SHARD_BYTES = 3, 150_000  # of the shards below
 SHARED_AUDIO = ROOT.parent / "shared" / "audio"
 
@@ -90,10 +96,7 @@ def tiny_model(tmp_path_factory) -> Path:
     names = ["rock", "jazz", "disco"]
     torch.manual_seed(0)
     config = ASTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
+        **TINY,
         time_stride=16,
         frequency_stride=16,
         id2label=dict(enumerate(names)),
@@ -132,18 +135,12 @@ def genre_dataset(tmp_path_factory) -> Path:
     """
     import numpy as np
     import soundfile
-    from datasets import ClassLabel, Dataset, Features, Value
+    from datasets import Dataset, Features, Value
+
+    from genreast.columns import clip_columns
 
     names = ["rock", "jazz", "disco"]
-    features = Features(
-        {
-            "file_name": Value("string"),
-            "label": ClassLabel(names=names),
-            "song_id": Value("string"),
-            "group": Value("string"),
-            "start": Value("float64"),
-        }
-    )
+    features = Features({"file_name": Value("string"), **clip_columns(names)})
     folder = tmp_path_factory.mktemp("dataset")
     generator = np.random.default_rng(0)
     for split, songs_a_genre in {"train": (7, 5, 4), "validation": (3, 2, 2)}.items():
@@ -203,10 +200,7 @@ def short_start(tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     config = ASTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
+        **TINY,
         time_stride=16,
         frequency_stride=16,
         max_length=160,

@@ -13,6 +13,7 @@ from PIL import Image
 from transformers import pipeline
 
 from genreast import audiofolder, evaluation, figures, report, summary
+from genreast.columns import clip_columns
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.pretrained import weights_fingerprint
@@ -23,15 +24,7 @@ GENRES = ["disco", "rock", "jazz"]  # not the model's order
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Validation and test of 6 and 9 songs, two clips each, two songs an artist."""
-    features = Features(
-        {
-            "file_name": Value("string"),
-            "label": ClassLabel(names=GENRES),
-            "song_id": Value("string"),
-            "group": Value("string"),
-            "start": Value("float64"),
-        }
-    )
+    features = Features({"file_name": Value("string"), **clip_columns(GENRES)})
     root = tmp_path_factory.mktemp("data")
     generator = np.random.default_rng(0)
     for split, songs in {"validation": 6, "test": 9}.items():
@@ -208,15 +201,7 @@ def test_bytes_long_clips_and_unreadable_ones(tiny_model, data, song_files):
         "group": ["a", "b", "c", "a", "a"],
         "start": [0.0, 0.0, 0.0, 0.0, 0.0],
     }
-    features = Features(
-        {
-            "audio": Audio(decode=False),
-            "label": ClassLabel(names=GENRES),
-            "song_id": Value("string"),
-            "group": Value("string"),
-            "start": Value("float64"),
-        }
-    )
+    features = Features({"audio": Audio(decode=False), **clip_columns(GENRES)})
     classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
     split = Dataset.from_dict(rows, features=features)
     clips, unreadable = evaluation.hear_split(classifier, split, batch_size=2)

@@ -2,25 +2,19 @@
 
 import pytest
 import torch
+from conftest import TINY
 from transformers import ASTConfig, ASTForAudioClassification
 
 from genreast import model as models
 from genreast import model_window
 from genreast.errors import UserError
 
-SMALL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
-
 
 @pytest.fixture
 def small() -> ASTForAudioClassification:
     torch.manual_seed(0)
     model = ASTForAudioClassification(
-        ASTConfig(**SMALL, id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
+        ASTConfig(**TINY, id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
     )
     with torch.no_grad():
         torch.nn.init.normal_(model.audio_spectrogram_transformer.embeddings.position_embeddings)
@@ -106,7 +100,7 @@ def test_weights_are_loaded_by_the_names_they_are_saved_under(small, tmp_path):
 
 
 def test_the_window_is_the_clips_length_where_the_model_can_hear_it():
-    config = ASTConfig(**SMALL)
+    config = ASTConfig(**TINY)
     model_window.set_window(config, 10.0)
     assert model_window.window_samples(config) == 160_000
     model_window.set_window(config, 5.0)
@@ -120,7 +114,7 @@ def test_the_window_is_the_clips_length_where_the_model_can_hear_it():
 
 @pytest.mark.parametrize("samples", [16_000, 16_501, 17_600, 80_001, 159_999])
 def test_a_clip_fits_the_window_made_for_it(samples):
-    config = ASTConfig(**SMALL)
+    config = ASTConfig(**TINY)
     model_window.set_window(config, samples / 16_000)
     assert model_window.window_samples(config) == samples
     config.max_length = 98  # the longest window that it hears

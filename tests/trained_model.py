@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from conftest import TINY
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from genreast.metrics import evaluate_clips
@@ -30,10 +31,7 @@ def make_model_dir(folder: Path, seed: int = 0) -> Path:
     """A tiny AST with what else lies in a model folder, some of which must never be published."""
     torch.manual_seed(seed)
     config = ASTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
+        **TINY,
         id2label=dict(enumerate(GENRES)),
         label2id={genre: index for index, genre in enumerate(GENRES)},
     )
