@@ -53,7 +53,8 @@ class ResumableTrainer(Trainer):
         kept = {f"checkpoint-{self.state.global_step}"}
         if self.state.best_model_checkpoint:
             kept.add(Path(self.state.best_model_checkpoint).name)
-        found = sort_checkpoints(self.args.output_dir, use_mtime=True)
+        ours = set(map(str, checkpoints_in(Path(self.args.output_dir))))  # no copy of its user's
+        found = [at for at in sort_checkpoints(self.args.output_dir, use_mtime=True) if at in ours]
         old = [folder for folder in found if Path(folder).name not in kept]
         for folder in old[: max(0, len(found) - limit)]:
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,6 +97,17 @@ class ResumableTrainer(Trainer):
             return False
         self.state.best_global_step = self.state.global_step
         return True
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a run, whole or not, by their step."""
+    steps = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    return sorted((path for path, step in steps.items() if step.isdigit()), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step a checkpoint folder is named after."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def scores_at(step: int | None, history: list[dict[str, float]]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from genreast import model as models
 from genreast.audiofolder import dataset_fingerprint, load_splits, preparation
 from genreast.batches import ClipDataset
-from genreast.checkpoints import standing
+from genreast.checkpoints import checkpoints_in, standing
 from genreast.columns import label_names
 from genreast.dataset_refusals import dataset_faults
 from genreast.errors import UserError
@@ -27,13 +27,7 @@ from genreast.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.progress import ProgressTable, summary
 from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
 from genreast.resuming import Patience, ResumeSettings
-from genreast.run_folder import (
-    check_shared,
-    checkpoint_to_resume,
-    checkpoints_in,
-    is_whole,
-    output_folder,
-)
+from genreast.run_folder import check_shared, checkpoint_to_resume, is_whole, output_folder
 from genreast.shards import read_shards, with_sound
 from genreast.start import normalisation, seed_of_validation, start_model
 from genreast.streaming import StreamedClips

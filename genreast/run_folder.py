@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import ASTConfig
 
 from genreast.audiofolder import check_outside
-from genreast.checkpoints import check_best
+from genreast.checkpoints import check_best, checkpoints_in
 from genreast.errors import UserError
 from genreast.lock import alone
 from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
@@ -146,17 +146,6 @@ def newest_whole(args: TrainArguments) -> Path | None:
     if found and chosen is None and args.process_index == 0:
         print("no checkpoint was ever finished: training starts at its beginning", file=sys.stderr)
     return chosen
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a run, whole or not, by their step."""
-    steps = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
-    return sorted((path for path, step in steps.items() if step.isdigit()), key=step_of)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step a checkpoint folder is named after."""
-    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def is_whole(checkpoint: Path) -> bool:

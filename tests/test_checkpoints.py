@@ -12,9 +12,10 @@ import torch
 from conftest import FOUR_EPOCHS, refusal_to_resume, run_training
 from safetensors.torch import load_file
 
+from genreast.checkpoints import step_of
 from genreast.errors import UserError
 from genreast.recipe import TrainArguments
-from genreast.run_folder import is_whole, step_of
+from genreast.run_folder import is_whole
 
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
 
@@ -64,6 +65,15 @@ def test_not_to_resume_is_not_to_start_over(word, finished, genre_dataset, short
 def test_the_last_checkpoints_are_kept_beside_the_best(finished, tmp_path):
     args = TrainArguments(output_dir=str(tmp_path), average_checkpoints=3)
     assert args.save_total_limit == 4
+
+
+def test_a_checkpoint_that_its_user_has_copied_aside_stays(genre_dataset, short_start, tmp_path):
+    mine = tmp_path / "checkpoint-4-mine"
+    mine.mkdir()
+    (mine / "model.safetensors").touch()
+    os.utime(mine, (0, 0))  # older than any of the run's own
+    run_training(short_start, genre_dataset, tmp_path, *FOUR_EPOCHS)
+    assert (mine / "model.safetensors").exists()
 
 
 def test_a_best_checkpoint_that_is_gone_is_told(

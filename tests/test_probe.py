@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 
 from genreast.audiofolder import load_splits
 from genreast.batches import ClipDataset
+from genreast.checkpoints import step_of
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.probe import can_probe
 from genreast.recipe import TrainArguments
-from genreast.run_folder import step_of
 
 PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]
 PROBE += ["--mask_mel_bins", "0", "--time_roll", "false", "--gain_db", "0"]
