@@ -144,11 +144,9 @@ def _decodable(source: Source) -> Source:
     """A file whose name is not Unicode as its bytes: torchcodec takes no such name."""
     if isinstance(source, bytes):
         return source
-    try:
+    with contextlib.suppress(UnicodeEncodeError):
         str(source).encode()
         return source
-    except UnicodeEncodeError:
-        pass
     try:
         return Path(source).read_bytes()
     except OSError as error:
