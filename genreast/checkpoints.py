@@ -9,7 +9,7 @@ from transformers.trainer_utils import SaveStrategy, sort_checkpoints
 
 from genreast.errors import UserError
 from genreast.model import load_weights
-from genreast.pretrained import holds_weights
+from genreast.pretrained import holds_weights, share_weights
 from genreast.recipe import TrainArguments
 
 TOLD = ("initial_lr", "weight_decay", "betas", "eps")  # what settings say of an optimizer's groups
@@ -41,6 +41,8 @@ class ResumableTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
+        if self.args.should_save:
+            share_weights(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}"))
         if limit and self.args.should_save:
             self._remove_old_checkpoints(limit)
 

@@ -16,7 +16,7 @@ from datasets import DatasetDict
 from genreast.config import own_settings
 from genreast.hub_files import commit_of
 from genreast.imbalance import class_counts
-from genreast.pretrained import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from genreast.pretrained import CONFIG_FILE, RECORD_FILE, share_weights
 from genreast.progress import learning_curves
 from genreast.recipe import TrainArguments
 from genreast.run_folder import METRICS_FILE
@@ -50,8 +50,7 @@ def save(
     for name in [*names, METRICS_FILE]:
         os.replace(aside / name, folder / name)
     aside.rmdir()
-    # safetensors makes files that nobody else may read: whoever reads the others reads this one.
-    (folder / WEIGHTS_FILE).chmod((folder / CONFIG_FILE).stat().st_mode)
+    share_weights(folder)
 
 
 def training_config(

@@ -198,6 +198,14 @@ def read_json(path: Path) -> dict:
     return content
 
 
+def share_weights(folder: Path) -> None:
+    """Let whoever may read a folder's config read its weights: safetensors makes files that nobody
+    but their owner may read.
+    """
+    with contextlib.suppress(OSError):  # a disk without modes, or another user's file
+        (folder / WEIGHTS_FILE).chmod((folder / CONFIG_FILE).stat().st_mode)
+
+
 def weights_fingerprint(name: str | Path) -> str:
     """sha256 of a model's weights file, which tells whether results belong to it."""
     if Path(name).is_dir():

@@ -52,6 +52,12 @@ def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(
         torch.testing.assert_close(weights[name], expected[name], atol=1e-6, rtol=0)
 
 
+def test_whoever_may_read_a_run_may_read_its_weights(finished):
+    for folder in (finished, *finished.glob("checkpoint-*")):
+        modes = {path.stat().st_mode for path in folder.glob("*.*") if path.is_file()}
+        assert len(modes) == 1, "safetensors makes files for their owner alone"
+
+
 @pytest.mark.parametrize("word", ["false", "no"])
 def test_not_to_resume_is_not_to_start_over(word, finished, genre_dataset, short_start, tmp_path):
     run = Path(shutil.copytree(finished, tmp_path / "run"))
