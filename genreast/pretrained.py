@@ -166,11 +166,17 @@ def genres_of(config: dict) -> list[str]:
 
 
 def holds_weights(folder: Path) -> bool:
-    """Whether a folder's weights, and the config they belong to, are there and not cut short."""
+    """Whether a folder's weights, and the config they belong to, are there and not cut short.
+
+    Raises PermissionError where that may not be looked at.
+    """
     try:
         json.loads((folder / CONFIG_FILE).read_text())
+        _check_readable(folder / WEIGHTS_FILE)
         with open_weights(folder / WEIGHTS_FILE):
             return True
+    except PermissionError:
+        raise
     except (OSError, ValueError, UserError):
         return False
 
@@ -222,6 +228,12 @@ def weights_fingerprint(name: str | Path) -> str:
 def _check_file(name: str, file: str) -> None:
     if not (Path(name) / file).is_file():
         raise UserError(f"'{name}' is no model folder: it holds no {file}")
+    _check_readable(Path(name) / file)
+
+
+def _check_readable(path: Path) -> None:
+    """Raise OSError where a file may not be read: safetensors would say that there is none."""
+    path.open("rb").close()
 
 
 def _check_extractor(name: str, model: Any, extractor: Any) -> None:

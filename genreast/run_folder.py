@@ -164,9 +164,14 @@ def holds_weights_alone(checkpoint: Path) -> bool:
 
 
 def holds_model(checkpoint: Path) -> bool:
-    """Whether the weights of a checkpoint, and what is said of them, are whole."""
+    """Whether the weights of a checkpoint, and what is said of them, are whole.
+
+    Raises PermissionError where that may not be looked at.
+    """
     try:
         json.loads((checkpoint / LAST_FILE).read_text())
+    except PermissionError:
+        raise
     except (OSError, ValueError):
         return False
     return holds_weights(checkpoint)

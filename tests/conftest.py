@@ -1,5 +1,6 @@
 """What the tests share: real audio where it is at hand, a Hub on loopback, small data, models."""
 
+import ctypes
 import gc
 import os
 import sys
@@ -35,6 +36,28 @@ def shared_audio() -> Path:
     if not SHARED_AUDIO.is_dir():
         pytest.skip("the recordings of ../shared/audio are not on this machine")
     return SHARED_AUDIO
+
+
+@pytest.fixture
+def no_privileges():
+    """Hold this process to the modes of files, as any user is: root may read and write them all.
+
+    What it starts afresh is root's again.
+    """
+    if os.geteuid():
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("what root may do is laid aside on Linux alone")
+    libc = ctypes.CDLL(None)
+    # capset(2): version 3 and this thread; twice the effective, permitted and inheritable ones.
+    header, held = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, held)
+    fewer = type(held)(*held)
+    fewer[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    libc.capset(header, fewer)
+    yield
+    libc.capset(header, held)
 
 
 @pytest.fixture

@@ -58,6 +58,18 @@ def test_whoever_may_read_a_run_may_read_its_weights(finished):
         assert len(modes) == 1, "safetensors makes files for their owner alone"
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "trainer_state.json"])
+def test_a_checkpoint_that_may_not_be_read_is_not_told_as_cut_short(
+    name, finished, genre_dataset, short_start, tmp_path, no_privileges
+):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "train_metrics.json").unlink()
+    for checkpoint in run.glob("checkpoint-*"):
+        (checkpoint / name).chmod(0)
+    with pytest.raises(PermissionError, match=name):
+        run_training(short_start, genre_dataset, run, "--resume_from_checkpoint", "last")
+
+
 @pytest.mark.parametrize("word", ["false", "no"])
 def test_not_to_resume_is_not_to_start_over(word, finished, genre_dataset, short_start, tmp_path):
     run = Path(shutil.copytree(finished, tmp_path / "run"))

@@ -80,3 +80,13 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
     refuse(changed, "is no object")
     with pytest.raises(UserError, match="--device is 'banana'; expected cpu, cuda, cuda:1 or mps"):
         GenreClassifier.from_pretrained(tiny_model, device="banana")
+
+
+@pytest.mark.parametrize("name", pretrained.MODEL_FILES)
+def test_a_file_that_may_not_be_read_is_not_told_as_missing(
+    name, tiny_model, tmp_path, no_privileges
+):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    (model / name).chmod(0)
+    with pytest.raises(PermissionError, match=name):
+        GenreClassifier.from_pretrained(model, device="cpu")
