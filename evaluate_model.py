@@ -18,13 +18,14 @@ def main() -> int:
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast.allocator import keep_freed_memory
     from genreast.garbage import resume_collection
-    from genreast.measuring import left_out, load, measure, show, write
+    from genreast.measuring import left_out, load, measure, output_folder, show, write
 
     task = load(args)
     resume_collection()
     keep_freed_memory()
-    metrics, clips, songs = measure(task, args)
-    write(task, metrics, clips, songs, args)
+    with output_folder(task, args):
+        metrics, clips, songs = measure(task, args)
+        write(task, metrics, clips, songs, args)
     show(metrics, args)
     return int(left_out(metrics))
 

@@ -23,6 +23,7 @@ from genreast.atomic import at_once
 from genreast.columns import clip_names, encoded
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
+from genreast.lock import LOCK_FILE
 from genreast.metrics import Pooling, evaluate_clips, pool_songs
 from genreast.songs import is_junk
 from genreast.summary import METRICS_FILE
@@ -64,7 +65,8 @@ def check_folder(folder: Path, made: dict[str, str]) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir '{folder}' is a file; name a folder")
-    if not folder.is_dir() or all(is_junk(entry.name) for entry in folder.iterdir()):
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if all(is_junk(name) or name == LOCK_FILE for name in names):
         return
     try:
         there = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))

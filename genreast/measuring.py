@@ -1,6 +1,8 @@
 """The steps of `evaluate_model.py`, in order."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from genreast.errors import UserError, check_writable
 from genreast.evaluation import Scored
 from genreast.held_out import as_trained, training_record
 from genreast.inference import GenreClassifier
+from genreast.lock import LOCK_FILE, alone
 from genreast.pretrained import read_config, weights_fingerprint
 
 
@@ -58,8 +61,21 @@ def load(args: EvaluateArguments) -> Task:
         label_of = dict(zip(split["song_id"], split["label"], strict=True))
         label_of = {song: genre(label) for song, label in label_of.items()}
         comparison.check(args.compare, classifier.labels, label_of, made)
-    check_writable(folder)
     return Task(classifier, record, splits, split, made)
+
+
+@contextlib.contextmanager
+def output_folder(task: Task, args: EvaluateArguments) -> Iterator[None]:
+    """Hold the evaluation folder for this run alone: of two at once, files of each would be left.
+
+    Raises UserError where nothing can be written there, or another run is at it.
+    """
+    folder = Path(args.output_dir)
+    check_writable(folder)
+    refusal = f"another run is evaluating to '{folder}'; wait for it, or name another --output_dir"
+    with alone(folder / LOCK_FILE, refusal):
+        evaluation.check_folder(folder, task.made)
+        yield
 
 
 def measure(task: Task, args: EvaluateArguments) -> tuple[dict[str, Any], Scored, Scored]:

@@ -13,7 +13,7 @@ from transformers import ASTConfig
 from genreast.audiofolder import check_outside
 from genreast.checkpoints import check_best, checkpoints_in
 from genreast.errors import UserError
-from genreast.lock import alone
+from genreast.lock import LOCK_FILE, alone
 from genreast.pretrained import MODEL_FILES, RECORD_FILE, holds_weights
 from genreast.recipe import TrainArguments
 from genreast.resuming import LAST_FILE, best_by, check_same_model, check_same_settings
@@ -33,7 +33,7 @@ def output_folder(args: TrainArguments):
         return
     refusal = f"another run is writing to '{folder}'; wait for it, or choose another --output_dir"
     try:
-        with alone(folder / ".lock", refusal):
+        with alone(folder / LOCK_FILE, refusal):
             if checkpoints_in(folder) and not args.resume_from_checkpoint:
                 raise UserError(
                     f"'{folder}' holds checkpoints of an unfinished run; go on with "

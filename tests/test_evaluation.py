@@ -16,6 +16,7 @@ from genreast import audiofolder, evaluation, figures, report, summary
 from genreast.columns import clip_columns
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
+from genreast.lock import LOCK_FILE, alone
 from genreast.pretrained import weights_fingerprint
 
 GENRES = ["disco", "rock", "jazz"]  # not the model's order
@@ -141,6 +142,19 @@ def test_an_evaluation_replaces_its_like_alone(
     assert evaluate_model(*arguments, out)[0] == 130
     left = {path.name for path in out.iterdir()}
     assert left == {"metrics.json", "predictions.csv", "songs.csv"}, "no picture of other scores"
+
+
+def test_of_two_evaluations_to_one_folder_the_second_is_refused(
+    evaluate_model, tiny_model, data, tmp_path
+):
+    words = (tiny_model, "--dataset", data, "--no-calibrate", "--output_dir", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with alone(tmp_path / "out" / LOCK_FILE, "the first"):
+        status, _, told = evaluate_model(*words)
+    assert status == 2 and "another run is evaluating to" in told
+    (tmp_path / "out" / LOCK_FILE).touch()  # as a killed run leaves it
+    assert evaluate_model(*words)[0] == 0
+    assert not (tmp_path / "out" / LOCK_FILE).exists()
 
 
 def test_an_evaluation_that_is_stopped_as_it_is_written_leaves_no_part_of_one(
