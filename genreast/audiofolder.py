@@ -83,8 +83,11 @@ def dataset_fingerprint(splits: DatasetDict) -> str:
 def is_prepared(folder: Path) -> bool:
     """Whether a folder is an audiofolder made here."""
     tables = [folder / split / METADATA_FILE for split in SPLITS]
+    names = []
     try:
-        names = [set(pq.read_schema(table).names) for table in tables if table.is_file()]
+        for table in filter(Path.is_file, tables):
+            with table.open("rb") as file:  # opened by Arrow, one that may not be read has no name
+                names.append(set(pq.read_schema(file).names))
     except pa.ArrowInvalid as error:
         raise UserError(
             f"a {METADATA_FILE} of '{folder}' cannot be read ({str(error).strip()}): prepare the"

@@ -306,6 +306,16 @@ def test_an_edited_table_is_checked_too(genre_dataset, tmp_path):
         load_splits(folder)
 
 
+def test_a_table_that_may_not_be_read_is_named(genre_dataset, tmp_path, no_privileges):
+    """`errors.run` tells an error that names its file in a line; another one is a traceback."""
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "train" / METADATA_FILE
+    path.chmod(0)
+    with pytest.raises(PermissionError) as told:
+        load_splits(folder)
+    assert told.value.filename == str(path)
+
+
 def test_validation_is_held_out_by_song_and_genre(shards):
     splits = with_validation(load_splits(shards, *COLUMNS), seed=0)
     songs = {name: set(split["song_id"]) for name, split in splits.items()}
