@@ -86,6 +86,7 @@ def decode_clip(source: dict[str, Any] | None, label: int, index: int) -> dict[s
         name = (source or {}).get("path") or f"row {index}"
         raise UserError(
             f"clip '{name}' of the dataset cannot be read: {error}; leave it out of the dataset"
+            " (docs/collections.md shows how)"
         ) from error
     return {"waveform": waveform, "label": label, "index": index}
 

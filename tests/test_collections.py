@@ -133,6 +133,20 @@ def test_a_dataset_of_the_hub_whose_genres_are_lists_gets_one_of_each(run_with, 
     assert train["group"][:] == ["A", "row 1"]
 
 
+def test_rows_that_cannot_be_decoded_are_left_out_of_a_dataset_of_the_hub(
+    run_with, tmp_path, capsys
+):
+    write_song(tmp_path / "sound.mp3", 0)
+    sound = {"bytes": (tmp_path / "sound.mp3").read_bytes(), "path": "sound.mp3"}
+    broken = {"bytes": b"no sound", "path": "broken.mp3"}
+    rows = {"audio": [sound, broken, None, sound], "label": [0, 0, 1, 1]}
+    run_with(1, rows, Features({"audio": Audio(), "label": ClassLabel(names=["Rock", "Pop"])}))
+    assert "left out: broken.mp3" in capsys.readouterr().out
+    train = load_splits(tmp_path / "songs")["train"]
+    assert [audio["path"] for audio in train["audio"]] == ["sound.mp3"] * 2
+    assert train["label"][:] == [0, 1]
+
+
 def test_the_songs_of_a_dataset_of_the_hub_are_prepared_as_files(run_with, tmp_path):
     rows = {"audio": [], "genre": [], "artist": []}
     for number in range(12):
@@ -142,8 +156,8 @@ def test_the_songs_of_a_dataset_of_the_hub_are_prepared_as_files(run_with, tmp_p
         rows["genre"].append(number % 2)
         rows["artist"].append(f"artist {number // 4 * 2 + number % 2}")
     columns = {"audio": Audio(), "genre": ClassLabel(names=["Rock", "Pop"])}
-    run_with(1, rows, Features({**columns, "artist": Value("string")}))
-    assert prepare(*shlex.split(code("Datasets of the Hub")[2])[2:]) == 0
+    run_with(2, rows, Features({**columns, "artist": Value("string")}))
+    assert prepare(*shlex.split(code("Datasets of the Hub")[3])[2:]) == 0
     songs = {row["path"]: row for row in read_songs(tmp_path / "data" / "songs")}
     assert songs["000000.mp3"]["status"] == "unreadable" and songs["000001.mp3"]["genre"] == "Pop"
     assert len({row["group"] for row in songs.values() if row["split"]}) == 6

@@ -68,7 +68,7 @@ def test_a_clip_that_cannot_be_read_is_named_in_one_line_by_whoever_decodes(
         run_training(short_start, data, tmp_path / "model", *beside)
     said = str(caught.value)
     assert said.startswith(f"clip '{path.resolve()}' of the dataset cannot be read")
-    assert said.endswith("; leave it out of the dataset")
+    assert said.endswith("; leave it out of the dataset (docs/collections.md shows how)")
     assert len(said.splitlines()) == 1
 
 
