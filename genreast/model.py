@@ -153,7 +153,7 @@ def from_pth(
     no state dict of an AST with as many classes.
     """
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"'{path}' holds more than tensors, and could run code: it was not loaded. Save it "
@@ -163,9 +163,16 @@ def from_pth(
         raise UserError(f"'{path}' is not a file that torch.save wrote") from error
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read as a state dict: {one_line(error)}") from error
-    weights = _without_wrapper(weights) if isinstance(weights, dict) else {}
+    loaded = loaded if isinstance(loaded, dict) else {}
+    weights = _without_wrapper(loaded)
     head = weights.get("classifier.dense.weight")
     positions = weights.get("audio_spectrogram_transformer.embeddings.position_embeddings")
+    if any(name.endswith("v.pos_embed") for name in loaded):  # github.com/YuanGongND/ast
+        raise UserError(
+            f"'{path}' has the layer names of the AST authors' own code, which transformers does "
+            "not read; start from the same model on the Hub: --model_name_or_path "
+            "MIT/ast-finetuned-audioset-10-10-0.4593"
+        )
     if head is None or positions is None:
         raise UserError(
             f"'{path}' is no state dict of an ASTForAudioClassification: it has no "

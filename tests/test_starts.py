@@ -102,6 +102,13 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
         from_pth(path, NAMES)
 
 
+def test_the_ast_authors_own_layer_names_are_told_with_a_start_that_works(tmp_path):
+    names = ("v.cls_token", "v.pos_embed", "mlp_head.1.weight")
+    torch.save({f"module.{name}": torch.zeros(1) for name in names}, tmp_path / "audioset.pth")
+    with pytest.raises(UserError, match=r"own code.*--model_name_or_path MIT/ast-finetuned-audio"):
+        from_pth(tmp_path / "audioset.pth", NAMES)
+
+
 def test_a_part_of_a_model_is_no_start(short_start, tmp_path):
     start = Path(shutil.copytree(short_start, tmp_path / "part"))
     weights = load_file(start / "model.safetensors")
