@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from genreast import bootstrap, calibration
 from genreast.atomic import at_once
+from genreast.bars import bar
 from genreast.columns import clip_names, encoded
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
@@ -97,9 +98,9 @@ def hear_split(
     clips = clip_names(split)
     sources = map(encoded, split.select_columns("audio")["audio"])
     heard = classifier.predict(sources, batch_size=batch_size)
-    bar = tqdm(heard, total=len(split), unit="clip", desc=name or None, file=sys.stderr)
+    heard = bar(heard, total=len(split), unit="clip", desc=name or None)
     rows, logits, unreadable = [], [], {}
-    for row, prediction in enumerate(bar):
+    for row, prediction in enumerate(heard):
         if prediction.log_probabilities is None:
             unreadable[clips[row]] = prediction.problem
             tqdm.write(f"clip '{clips[row]}' left out: {prediction.problem}", file=sys.stderr)

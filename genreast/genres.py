@@ -9,8 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
+from genreast.bars import bar
 from genreast.errors import UserError
 from genreast.given_splits import SPLIT_NAMES, with_splits
 from genreast.songs import SongFile, as_unicode, find_files, told_apart
@@ -107,8 +106,8 @@ def _tell_no_genres(root: Path, files: list[SongFile]) -> None:
 
 def _tagged(root: Path, files: list[SongFile]) -> dict[str, str]:
     songs = [file.path for file in files if not file.status]
-    bar = tqdm(songs, unit="song", desc="reading tags", leave=False, file=sys.stderr)
-    found = {path: read_genre(root / path) for path in bar}
+    reading = bar(songs, unit="song", desc="reading tags", leave=False)
+    found = {path: read_genre(root / path) for path in reading}
     return {path: genre for path, genre in found.items() if genre}
 
 

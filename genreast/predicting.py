@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from genreast import answers
 from genreast.arguments import PredictArguments
 from genreast.audio import AudioError
+from genreast.bars import bar
 from genreast.errors import UserError, check_writable, when_ended
 from genreast.inference import GenreClassifier, SongPrediction
 
@@ -44,7 +43,7 @@ def answer(
     # No bar for one song, nor (None) where standard error is no terminal.
     hide = len(songs) == 1 or None
     try:
-        for prediction in tqdm(predictions, total=len(songs), unit="song", disable=hide):
+        for prediction in bar(predictions, total=len(songs), unit="song", disable=hide):
             if not prediction.problem and (args.embeddings or args.timeline):
                 answered.append(prediction)
             answers.show(prediction, args.format, args.top_k)

@@ -1,14 +1,14 @@
 """The long steps of `prepare_dataset.py`: songs are cut, and what they gave becomes a dataset."""
 
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from genreast.arguments import PrepareArguments
 from genreast.assembly import check, clip_table, mixing_key, train_stats, write_files, write_parquet
 from genreast.audio import SAMPLING_RATE
+from genreast.bars import bar
 from genreast.dataset_card import write_card, write_facts
 from genreast.errors import DISK_FULL, UserError
 from genreast.genres import Library
@@ -44,15 +44,15 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
     else:
         workers = min(args.num_workers or usable_cores(), max(len(tasks), 1))
         results = run_local(CUT_SONG, tasks, workers)
-    bar = tqdm(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
+    cutting = bar(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
     try:
-        with bar:
+        with cutting:
             for task, result in results:
                 song_id = task.arguments[1]
                 if isinstance(result, Failed):
                     result = SongRecord(song_id, "unreadable", str(result))
                 records[song_id] = result
-                bar.update()
+                cutting.update()
     except OSError as error:
         raise _full_disk(error, work) or error from error
     return records
@@ -66,6 +66,7 @@ def write_dataset(
     args: PrepareArguments,
 ) -> str:
     """Write the dataset aside, read it back, and give it its name. Returns the summary."""
+    print("writing the dataset, and reading it back", file=sys.stderr)
     shutil.rmtree(work.dataset, ignore_errors=True)
     work.dataset.mkdir()
     left = {row.genre for row in rows if row.split}

@@ -5,17 +5,15 @@ clips that fit the model's window. Every epoch after the hearing then costs a ma
 Streamed clips may be too many to keep even so: a frozen body then hears them in every epoch.
 """
 
-import sys
-
 import torch
 from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm.auto import tqdm
 from transformers import ASTForAudioClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from genreast.audio import SAMPLING_RATE
+from genreast.bars import bar
 from genreast.batches import EMPTY, NO_LABEL, ClipDataset, collate
 from genreast.errors import UserError
 from genreast.model_window import window_samples
@@ -141,7 +139,7 @@ class ProbeTrainer(GenreTrainer):
         heard: list[tuple[int, torch.Tensor]] = []
         longest = 0
         hide = self.args.disable_tqdm or not self.is_world_process_zero()
-        for batch in tqdm(loader, desc="listening", file=sys.stderr, disable=hide):
+        for batch in bar(loader, desc="listening", disable=hide):
             longest = max(longest, int(batch["lengths"].max()))
             features = self.features(
                 batch["waveforms"].to(self.args.device), batch["lengths"].to(self.args.device)

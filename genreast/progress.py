@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from genreast.audio import SAMPLING_RATE
+from genreast.bars import bar
 from genreast.memory import training_memory
 from genreast.training import GenreTrainer
 
@@ -78,13 +79,11 @@ class ProgressTable(TrainerCallback):
             epochs = "" if args.max_steps > 0 else f", {args.num_train_epochs:g} epochs"
             self._logged = state.global_step
             self._write(f"steps       {state.max_steps}, {batch} clips each{epochs}")
-            self.bar = tqdm(
+            self.bar = bar(
                 total=state.max_steps,
                 initial=state.global_step,
                 unit="step",
-                file=sys.stderr,
                 dynamic_ncols=True,
-                mininterval=0.5,
                 disable=args.disable_tqdm,
             )
 
@@ -107,7 +106,8 @@ class ProgressTable(TrainerCallback):
             loss = logs["loss"]
             self._losses += [loss] * (state.global_step - self._logged)
             self._logged = state.global_step
-            self.bar.set_postfix(loss=f"{loss:.3f}", lr=f"{logs['learning_rate']:.1e}")
+            shown = {"loss": f"{loss:.3f}", "lr": f"{logs['learning_rate']:.1e}"}
+            self.bar.set_postfix(shown, refresh=False)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if not state.is_world_process_zero or self.bar is None:

@@ -243,6 +243,7 @@ def _copies(used: list[SongRow], earlier: list[Earlier]) -> list[list[SongRow]]:
 
 def _link_near(used: list[SongRow], work: WorkFolder) -> list[tuple[int, int]]:
     """Pairs of songs (by place) that are one recording; each is told of its nearest copy."""
+    print("looking for copies", file=sys.stderr)
     prints = SavedFingerprints([work.clips / row.song_id / FINGERPRINT_FILE for row in used])
     matches = sorted(near_copies(prints), key=lambda match: match.bit_errors)
     for match in matches:

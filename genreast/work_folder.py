@@ -147,6 +147,7 @@ class WorkFolder:
             if replaces and self.output.exists() and not aside:
                 os.rename(self.output, self.replaced)
             os.rename(self.dataset, self.output)  # which is free, or an empty folder
+        print(f"the dataset is whole; clearing '{self.path}'", file=sys.stderr)
         self._clear()
 
     def _check_unchanged(self, replaces: dict[str, str] | None) -> None:
