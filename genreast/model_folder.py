@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 import yaml
 from datasets import DatasetDict
 
@@ -22,7 +23,10 @@ from genreast.recipe import TrainArguments
 from genreast.run_folder import METRICS_FILE
 from genreast.training import GenreTrainer
 
-LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "torchcodec", "huggingface_hub")
+LIBRARIES = (
+    *("torch", "transformers", "datasets", "accelerate", "torchcodec", "huggingface_hub"),
+    *("numpy", "scipy", "scikit-learn"),
+)
 
 
 def save(
@@ -64,7 +68,7 @@ def training_config(
 
     `before` are settings that were others up to a step, from which the run was resumed.
     """
-    names, base_model = trainer.genres, _base_model(args)
+    names, base_model, device = trainer.genres, _base_model(args), trainer.args.device
     songs = {
         split: {
             "clips": named(class_counts(rows["label"], rows["song_id"], len(names)), names),
@@ -92,9 +96,10 @@ def training_config(
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },
-        "device": trainer.args.device.type,
+        "device": device.type,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "processes": args.world_size,
-        "git_commit": git_commit(),
+        "git_commit": git_commit(Path(__file__).resolve().parent),
     }
 
 
@@ -128,10 +133,12 @@ def portable(value):
     return value
 
 
-def git_commit() -> str | None:
-    """The commit of this project's checkout, if it is one."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+def git_commit(folder: Path) -> str | None:
+    """The commit of a folder's checkout, if it is one; `-dirty` follows where files were changed
+    since.
+    """
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    command += ["--exclude", "*"]  # no tag
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

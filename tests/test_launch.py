@@ -1,4 +1,4 @@
-"""What ends the launcher, or the demo, ends what it has started, in no more than a line."""
+"""What ends the launcher, or the demo, ends what it has started; its mistakes are one message."""
 
 import os
 import signal
@@ -9,6 +9,8 @@ from textwrap import dedent
 import psutil
 import pytest
 from conftest import ROOT
+
+from genreast import launch
 
 SCRIPT = """
     import os, time
@@ -69,3 +71,38 @@ def test_what_ends_the_demo_ends_its_step(tmp_path):
     demo.terminate()
     assert demo.wait(timeout=30) == 128 + signal.SIGTERM
     assert psutil.wait_procs(started, timeout=30)[1] == []
+
+
+def test_a_mistake_under_the_launcher_is_one_message(tmp_path, monkeypatch, capfd, caplog):
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print('error: a mistake', file=sys.stderr); sys.exit(2)")
+    monkeypatch.setattr(sys, "argv", ["launch", "--num_processes", "1", str(script)])
+    with pytest.raises(SystemExit) as stop:
+        launch.main()
+    assert stop.value.code == 2 and capfd.readouterr().err == "error: a mistake\n"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, "config.yaml` does not exist"),
+        ("compute_environment: LOCAL_MACHINE\n", "`distributed_type` must be specified"),
+        ("compute_environment: [", "while parsing"),
+        (
+            "compute_environment: LOCAL_MACHINE\ndistributed_type: DEEPSPEED\n"
+            "deepspeed_config: {zero_stage: 2}\nnum_processes: 2\n",
+            "DeepSpeed is not installed",
+        ),
+    ],
+)
+def test_what_accelerate_cannot_launch_is_one_message(config, words, tmp_path, monkeypatch, capfd):
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(config)
+    argv = ["launch", "--config_file", str(tmp_path / "config.yaml"), "train_hf.py"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as stop:
+        launch.main()
+    told = capfd.readouterr().err
+    assert stop.value.code == 2 and told.startswith("error: accelerate cannot launch this: ")
+    assert words in told and told.count("\n") == 1

@@ -1,0 +1,105 @@
+"""The columns of a split: another's made ours, and rows that cannot be are told."""
+
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import sounds
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+
+from genreast.audiofolder import METADATA_FILE, load_splits
+from genreast.columns import label_names
+from genreast.errors import UserError
+from genreast.held_out import with_validation
+
+
+def labelled(folder, **labels: list) -> DatasetDict:
+    """The splits of shards with these labels, as they are read."""
+    for split, found in labels.items():
+        rows = [{"audio": {"bytes": b"sound", "path": None}, "label": label} for label in found]
+        Dataset.from_list(rows).to_parquet(folder / f"{split}-0.parquet")
+    return load_splits(folder)
+
+
+def test_a_row_that_names_no_song_is_one(tmp_path):
+    sound = {"bytes": b"", "path": None}
+    rows = [{"audio": sound, "label": "jazz", "track": track} for track in (7, None, None, 7)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    (songs,) = (split["song_id"] for split in load_splits(tmp_path, song_column="track").values())
+    assert songs == ["7", "row 1", "row 2", "7"]
+
+
+@pytest.mark.parametrize("names", [["A", None, None, "A"], [1, None, None, 1], [1, 2, 3, 1]])
+def test_rows_of_one_group_are_held_out_together_and_those_of_none_alone(tmp_path, names):
+    rows = {"label": ["jazz", "jazz", "jazz", "rock"] * 5, "group": names * 5}
+    rows["audio"] = [{"bytes": b"", "path": None}] * 20
+    Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    (whole,) = load_splits(tmp_path).values()
+    assert whole["group"][0] == whole["group"][3] == str(names[0])
+    splits = with_validation(DatasetDict(train=whole), seed=0)
+    assert not set(splits["train"]["group"]) & set(splits["validation"]["group"])
+
+
+def test_labels_are_the_same_in_every_split(tmp_path):
+    splits = labelled(tmp_path, train=["b", "c", "b"], test=["c", "a"])
+    assert splits["train"]["label"][:] == [1, 2, 1] and splits["test"]["label"][:] == [2, 0]
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_numbers_for_labels_stand_in_their_order(kind, tmp_path):
+    splits = labelled(tmp_path, train=list(map(kind, range(11, -1, -1))))
+    assert label_names(splits) == [str(kind(label)) for label in range(12)]
+    assert splits["train"]["label"][:] == list(range(11, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature", "words"),
+    [
+        (["b", None, "c"], Value("string"), "1 of 3 rows of the train split have no label"),
+        ([0, -1, -1], ClassLabel(names=["b", "c"]), "2 of 3 rows of the train split have no label"),
+        ([0, None, -1], ClassLabel(names=["b", "c"]), "2 of 3 rows .* have no label"),
+        ([["a"], ["b", "c"], []], List(Value("string")), r"expected one genre.* map\(\) of"),
+    ],
+)
+def test_a_row_without_a_label_is_no_genre(tmp_path, labels, feature, words):
+    features = Features({"audio": Audio(), "label": feature})
+    rows = {"audio": [{"bytes": b"sound", "path": None}] * 3, "label": labels}
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=words):
+        load_splits(tmp_path)
+
+
+def test_pictures_of_sound_are_no_sound(tmp_path):
+    """As of ccmusic-database/music_genre, whose rows are spectrograms."""
+    rows = {"mel": [{"bytes": b"\xff\xd8", "path": "mel.jpg"}] * 2, "label": ["Classic", "Pop"]}
+    features = Features({"mel": Image(), "label": Value("string")})
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "train-0.parquet")
+    with pytest.raises(UserError, match=r"column mel holds Image.*, no sound; name another"):
+        load_splits(tmp_path, "mel")
+
+
+def test_files_of_one_name_are_not_one_song(tmp_path):
+    sounds(["blues", "blues", "rock", "rock"]).to_parquet(tmp_path / "train-0.parquet")
+    songs = load_splits(tmp_path)["train"]["song_id"]
+    assert songs[:] == ["00.wav row 0", "01.wav row 1", "00.wav row 2", "01.wav row 3"]
+
+
+def test_a_song_of_two_genres_is_two_songs_of_one_group(tmp_path, capsys):
+    clips = sounds(["blues", "rock", "rock", "rock"], song_id=["x", "x", "y", "y"])
+    clips.to_parquet(tmp_path / "train-0.parquet")
+    train = load_splits(tmp_path)["train"]
+    assert train["song_id"][:] == ["x (blues)", "x (rock)", "y", "y"]
+    assert train["group"][:] == ["x", "x", "y", "y"]
+    assert "songs with clips of several genres: 1, such as 'x'" in capsys.readouterr().err
+
+
+def test_an_edited_table_is_checked_too(genre_dataset, tmp_path):
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "validation" / METADATA_FILE
+    table = pq.read_table(path)
+    labels = table.column("label").to_numpy().copy()
+    labels[0], labels[1] = -1, 99
+    column = table.schema.get_field_index("label")
+    pq.write_table(table.set_column(column, table.schema.field(column), [labels]), path)
+    with pytest.raises(UserError, match=r"2 of \d+ rows of the validation split have no label"):
+        load_splits(folder)
