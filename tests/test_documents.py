@@ -19,7 +19,8 @@ SETTINGS = {
     "predict_song.py": PredictArguments,
     "push_to_hub.py": PushArguments,
 }
-DOCUMENTS = ("README.md", "docs/measured.md", "docs/scaling.md", "CONTRIBUTING.md")
+DOCS = ("collections", "measured", "scaling", "studies")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in DOCS))
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 USAGES = {name: (ROOT / name).read_text(encoding="utf-8").split('"""')[1] for name in SETTINGS}
 
