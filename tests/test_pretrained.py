@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 from transformers import ASTConfig, ASTModel, BertConfig
@@ -90,3 +91,11 @@ def test_a_file_that_may_not_be_read_is_not_told_as_missing(
     (model / name).chmod(0)
     with pytest.raises(PermissionError, match=name):
         GenreClassifier.from_pretrained(model, device="cpu")
+
+
+def test_a_disk_that_refuses_modes_does_not_end_what_is_saved(tiny_model, monkeypatch):
+    def refuse(*_):  # as FAT does through FUSE
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    pretrained.share_weights(tiny_model)
