@@ -68,7 +68,7 @@ TARGETS = [
         "everything_on",
         "times_the_original",
         3,
-        why_missed="decoding is about half of the work: the rest is features, fingerprints and FLAC",
+        why_missed="decoding is about half the work: the rest is features, fingerprints and FLAC",
     ),
     *prepared(
         "the same without duplicates and statistics",

@@ -66,7 +66,11 @@ class SongPrediction:
 
 
 class GenreClassifier:
-    """A trained model that hears whole songs."""
+    """A trained model that hears whole songs.
+
+    The model given is changed for good: moved to the device, set to evaluation and, where that is
+    faster, put into bfloat16. Give a copy of one that is still to be trained.
+    """
 
     def __init__(
         self,
