@@ -17,8 +17,8 @@ def main() -> int:
 
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast.allocator import keep_freed_memory
+    from genreast.evaluation.steps import left_out, load, measure, output_folder, show, write
     from genreast.garbage import resume_collection
-    from genreast.measuring import left_out, load, measure, output_folder, show, write
 
     task = load(args)
     resume_collection()

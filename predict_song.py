@@ -18,7 +18,7 @@ def main() -> int:
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast.allocator import keep_freed_memory
     from genreast.garbage import resume_collection
-    from genreast.predicting import answer, load, write
+    from genreast.inference.steps import answer, load, write
 
     songs, classifier = load(args)
     resume_collection()

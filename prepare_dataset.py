@@ -12,20 +12,20 @@ from genreast.errors import run
 
 def main() -> int:
     # Every worker imports this file anew, so nothing heavy stands at its top.
-    from genreast import workers
     from genreast.arguments import PrepareArguments
     from genreast.config import parse
+    from genreast.data import workers
 
     args = parse(PrepareArguments, __doc__)
 
     if not args.dask:
         workers.start_server()
 
+    from genreast.data.genres import read_library
+    from genreast.data.selection import describe, read_tables
+    from genreast.data.steps import cut_songs, left_out, write_dataset
+    from genreast.data.work_folder import WorkFolder
     from genreast.garbage import resume_collection
-    from genreast.genres import read_library
-    from genreast.preparation import cut_songs, left_out, write_dataset
-    from genreast.selection import describe, read_tables
-    from genreast.work_folder import WorkFolder
 
     resume_collection()
 

@@ -25,8 +25,8 @@ def main() -> None:
 
     # Torch and transformers take seconds to import: the flags are checked first.
     from genreast.garbage import resume_collection
-    from genreast.hub import check_login, publish
-    from genreast.publishing import pack
+    from genreast.publishing.hub import check_login, publish
+    from genreast.publishing.steps import pack
 
     if not args.dry_run:
         check_login()

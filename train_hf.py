@@ -11,15 +11,15 @@ from genreast.errors import run
 
 
 def main() -> None:
-    from genreast.recipe import TrainArguments
+    from genreast.training.recipe import TrainArguments
 
     args = parse(TrainArguments, __doc__)
 
     from accelerate import PartialState
 
     from genreast.allocator import keep_freed_memory
-    from genreast.fine_tune import fine_tune
     from genreast.garbage import resume_collection
+    from genreast.training.steps import fine_tune
 
     resume_collection()
     keep_freed_memory()

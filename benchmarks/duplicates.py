@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import save
-from genreast.duplicates import near_copies
-from genreast.saved_prints import Fingerprint, SavedFingerprints
+from genreast.data.duplicates import near_copies
+from genreast.data.saved_prints import Fingerprint, SavedFingerprints
 
 KEYS, FRAMES = 600, 1500  # of a song of a minute and more
 COPIES = 0.01  # of the songs

@@ -24,10 +24,10 @@ from transformers import ASTFeatureExtractor, Trainer, TrainerCallback, Training
 
 from benchmarks.measure import matrix_rate, rounded, save, synchronise, tokens_kept, training_flops
 from genreast import attention, last_layer
-from genreast.augment import patchout, spec_augment
 from genreast.features import LogMel
-from genreast.model import from_scratch
 from genreast.precision import multiplies_bfloat16
+from genreast.training.augment import patchout, spec_augment
+from genreast.training.model import from_scratch
 
 CLASSES = 15
 SAMPLES = 160_000  # 10 s at 16 kHz

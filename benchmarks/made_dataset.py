@@ -7,7 +7,7 @@ import soundfile
 from datasets import Dataset, Features, Value
 
 from genreast.audio import SAMPLING_RATE
-from genreast.columns import clip_columns
+from genreast.data.columns import clip_columns
 
 GENRES = ["low", "middle", "high", "higher"]
 FEATURES = Features({"file_name": Value("string"), **clip_columns(GENRES)})

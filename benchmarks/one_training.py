@@ -18,14 +18,14 @@ from transformers import TrainerCallback
 from benchmarks.measure import matrix_rate, rounded, tokens_kept, training_flops
 from benchmarks.peers import audio_course_training
 from genreast.allocator import keep_freed_memory
-from genreast.audiofolder import load_splits
-from genreast.batches import ClipDataset
-from genreast.columns import label_names
-from genreast.fine_tune import quiet_libraries
-from genreast.model import feature_extractor, from_scratch, set_labels
+from genreast.data.audiofolder import load_splits
+from genreast.data.columns import label_names
 from genreast.model_window import window_frames
-from genreast.recipe import TrainArguments
-from genreast.training import GenreTrainer
+from genreast.training.batches import ClipDataset
+from genreast.training.model import feature_extractor, from_scratch, set_labels
+from genreast.training.recipe import TrainArguments
+from genreast.training.steps import quiet_libraries
+from genreast.training.trainer import GenreTrainer
 
 WARM_UP = 3  # steps before the clock starts
 

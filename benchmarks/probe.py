@@ -16,14 +16,14 @@ from transformers import TrainerCallback
 
 from benchmarks.made_dataset import make_dataset
 from benchmarks.measure import ROOT, rounded, save, summary
-from genreast.audiofolder import load_splits
-from genreast.batches import ClipDataset
-from genreast.columns import label_names
 from genreast.config import parse
-from genreast.fine_tune import quiet_libraries
-from genreast.model import feature_extractor, freeze_body, from_scratch, set_labels
-from genreast.probe import ProbeTrainer
-from genreast.recipe import TrainArguments
+from genreast.data.audiofolder import load_splits
+from genreast.data.columns import label_names
+from genreast.training.batches import ClipDataset
+from genreast.training.model import feature_extractor, freeze_body, from_scratch, set_labels
+from genreast.training.probe import ProbeTrainer
+from genreast.training.recipe import TrainArguments
+from genreast.training.steps import quiet_libraries
 
 CLIP_SECONDS = 10
 

@@ -26,16 +26,16 @@ from benchmarks.measure import ROOT, rounded, save, summary
 from benchmarks.one_training import WARM_UP, Clock
 from benchmarks.peers import audio_course_training
 from benchmarks.real_datasets import FOLDS, esc10_fold, waivops
-from genreast.audiofolder import load_splits
-from genreast.batches import ClipDataset
-from genreast.columns import label_names
 from genreast.config import parse
-from genreast.fine_tune import quiet_libraries
+from genreast.data.audiofolder import load_splits
+from genreast.data.columns import label_names
 from genreast.metrics import evaluate_clips
-from genreast.model import feature_extractor, from_scratch, set_labels
-from genreast.recipe import TrainArguments
-from genreast.start import normalisation, start_model
-from genreast.training import GenreTrainer
+from genreast.training.batches import ClipDataset
+from genreast.training.model import feature_extractor, from_scratch, set_labels
+from genreast.training.recipe import TrainArguments
+from genreast.training.start import normalisation, start_model
+from genreast.training.steps import quiet_libraries
+from genreast.training.trainer import GenreTrainer
 
 CONFIG = ROOT / "configs" / "scratch_small.yaml"
 CALIBRATION = 12  # timed steps before the run itself

@@ -25,11 +25,11 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from benchmarks.measure import ROOT, rounded, save
 from genreast.audio import CLIP_SECONDS, SAMPLING_RATE
-from genreast.batches import collate
-from genreast.clip_files import ROWS_A_GROUP
-from genreast.imbalance import EpochSampler
-from genreast.shards import RowGroups, read_shards
-from genreast.streaming import Deal, StreamedClips
+from genreast.data.clip_files import ROWS_A_GROUP
+from genreast.training.batches import collate
+from genreast.training.imbalance import EpochSampler
+from genreast.training.shards import RowGroups, read_shards
+from genreast.training.streaming import Deal, StreamedClips
 
 GENRES, CLIPS_A_SONG = 15, 18  # songs of three minutes
 BATCH_SIZE = 64

@@ -22,7 +22,7 @@ import torch
 from benchmarks.made_dataset import make_dataset
 from benchmarks.measure import ROOT, in_turns, paired_ratio, save, summary
 from benchmarks.one_training import Run
-from genreast.inference import best_device
+from genreast.inference.classifier import best_device
 from genreast.precision import multiplies_bfloat16
 
 TWO_PROCESSES = ROOT / "configs/accelerate/cpu_two_processes.yaml"

@@ -160,7 +160,7 @@ def genre_dataset(tmp_path_factory) -> Path:
     import soundfile
     from datasets import Dataset, Features, Value
 
-    from genreast.columns import clip_columns
+    from genreast.data.columns import clip_columns
 
     names = ["rock", "jazz", "disco"]
     features = Features({"file_name": Value("string"), **clip_columns(names)})
@@ -191,8 +191,8 @@ def sharded(tmp_path_factory, genre_dataset) -> Path:
     """The genre dataset as `prepare_dataset.py --format parquet` writes it, in small pieces."""
     import pyarrow as pa
 
-    from genreast import assembly, clip_files
-    from genreast.audiofolder import load_splits
+    from genreast.data import assembly, clip_files
+    from genreast.data.audiofolder import load_splits
 
     folder = tmp_path_factory.mktemp("sharded")
     with pytest.MonkeyPatch.context() as patch:
@@ -239,8 +239,8 @@ def short_start(tmp_path_factory) -> Path:
 def run_training(start: Path | str, dataset: Path, output: Path, *flags: str) -> None:
     """`train_hf.py` in this process, in float32 and quickly."""
     from genreast.config import parse
-    from genreast.fine_tune import fine_tune
-    from genreast.recipe import TrainArguments
+    from genreast.training.recipe import TrainArguments
+    from genreast.training.steps import fine_tune
 
     words = [] if "--from_scratch" in flags else ["--model_name_or_path", str(start)]
     words += [
@@ -293,13 +293,13 @@ def make_trainer(genre_dataset, short_start, tmp_path):
     """A GenreTrainer on the genre dataset, with its model ready to evaluate, from some settings."""
     import torch
 
-    from genreast.audiofolder import load_splits
-    from genreast.batches import ClipDataset
-    from genreast.columns import label_names
-    from genreast.model import feature_extractor
-    from genreast.recipe import TrainArguments
-    from genreast.start import start_model
-    from genreast.training import GenreTrainer
+    from genreast.data.audiofolder import load_splits
+    from genreast.data.columns import label_names
+    from genreast.training.batches import ClipDataset
+    from genreast.training.model import feature_extractor
+    from genreast.training.recipe import TrainArguments
+    from genreast.training.start import start_model
+    from genreast.training.trainer import GenreTrainer
 
     splits = load_splits(genre_dataset)
     clips = [ClipDataset(splits[name]) for name in ("train", "validation")]

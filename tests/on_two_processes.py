@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from genreast.training import GenreTrainer
+from genreast.training.trainer import GenreTrainer
 from tests.conftest import run_training
 from tests.train_variants import train_variants
 

@@ -12,9 +12,9 @@ import pytest
 from conftest import SHARD_BYTES
 from song_library import make_library, prepare
 
-from genreast import assembly
-from genreast.assembly import check
-from genreast.clip_files import link, write_shards
+from genreast.data import assembly
+from genreast.data.assembly import check
+from genreast.data.clip_files import link, write_shards
 
 
 @pytest.fixture(scope="module", params=["files", "parquet"])

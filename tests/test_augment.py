@@ -4,7 +4,15 @@ import pytest
 import torch
 from scipy import stats
 
-from genreast.augment import Augmentation, gain, kept_tokens, mixup, random_crop, roll, spec_augment
+from genreast.training.augment import (
+    Augmentation,
+    gain,
+    kept_tokens,
+    mixup,
+    random_crop,
+    roll,
+    spec_augment,
+)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from conftest import run_training
 from safetensors.torch import load_file
 
-from genreast.batches import collate
-from genreast.recipe import TrainArguments
+from genreast.training.batches import collate
+from genreast.training.recipe import TrainArguments
 
 PLAIN = ["--mixup_alpha", "0", "--mask_time_frames", "0", "--mask_mel_bins", "0"]
 PLAIN += ["--time_roll", "false", "--gain_db", "0", "--label_smoothing_factor", "0"]

@@ -21,8 +21,8 @@ from benchmarks.real_datasets import FOLDS, esc10_fold
 from benchmarks.run import full_steps, quick_steps
 from benchmarks.targets import TARGETS, Target
 from genreast import last_layer
-from genreast.audiofolder import load_splits
-from genreast.model import from_scratch
+from genreast.data.audiofolder import load_splits
+from genreast.training.model import from_scratch
 
 # Installed on no bare GPU machine.
 ABSENT = ("datasets", "evaluate", "librosa", "scipy", "sklearn", "soundfile", "torchcodec")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from genreast import bootstrap
+from genreast.evaluation import bootstrap
 from genreast.metrics import score
 
 NAMES = ["a", "b", "c", "d"]

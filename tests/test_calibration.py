@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genreast import calibration
+from genreast.evaluation import calibration
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 3.0, 10.0])

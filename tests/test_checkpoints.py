@@ -12,10 +12,10 @@ import torch
 from conftest import FOUR_EPOCHS, refusal_to_resume, run_training
 from safetensors.torch import load_file
 
-from genreast.checkpoints import step_of
 from genreast.errors import UserError
-from genreast.recipe import TrainArguments
-from genreast.run_folder import is_whole
+from genreast.training.checkpoints import step_of
+from genreast.training.recipe import TrainArguments
+from genreast.training.run_folder import is_whole
 
 ONE_CHECKPOINT = 118_436 + 262_219 + 40_000  # bytes: weights, optimizer, the rest
 

@@ -10,9 +10,9 @@ from conftest import ROOT
 from datasets import Audio, ClassLabel, Dataset, Features, List, Value
 from song_library import RATE, melody, prepare
 
-from genreast.audiofolder import load_splits
-from genreast.columns import label_names
-from genreast.song_table import read_songs
+from genreast.data.audiofolder import load_splits
+from genreast.data.columns import label_names
+from genreast.data.song_table import read_songs
 
 DOCUMENT = (ROOT / "docs" / "collections.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))

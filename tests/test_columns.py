@@ -7,10 +7,10 @@ import pytest
 from conftest import sounds
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
-from genreast.audiofolder import METADATA_FILE, load_splits
-from genreast.columns import label_names
+from genreast.data.audiofolder import METADATA_FILE, load_splits
+from genreast.data.columns import label_names
 from genreast.errors import UserError
-from genreast.held_out import with_validation
+from genreast.training.held_out import with_validation
 
 
 def labelled(folder, **labels: list) -> DatasetDict:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from genreast import comparison, evaluation
 from genreast.errors import UserError
-from genreast.evaluation import Scored
+from genreast.evaluation import comparison, scoring
+from genreast.evaluation.scoring import Scored
 from genreast.metrics import score
 
 NAMES = ["rock", "jazz", "disco"]
@@ -31,7 +31,7 @@ MADE = {"split": "test", "pooling": "log_probability", "unit": "song", "dataset_
 
 
 def written(folder, scored: Scored, **made: str):
-    evaluation.write(folder, MADE | made | {"model": "models/other"}, scored, scored)
+    scoring.write(folder, MADE | made | {"model": "models/other"}, scored, scored)
     return folder
 
 

@@ -14,8 +14,8 @@ from transformers.utils import logging as transformers_logging
 from genreast.arguments import EvaluateArguments, PredictArguments, PrepareArguments, PushArguments
 from genreast.config import own_settings, parse
 from genreast.errors import UserError
-from genreast.recipe import TrainArguments
-from genreast.recipe_checks import UNLISTED
+from genreast.training.recipe import TrainArguments
+from genreast.training.recipe_checks import UNLISTED
 
 
 def config(tmp_path: Path, text: str) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genreast.audio import SAMPLING_RATE
-from genreast.cuts import CutSettings, clip_starts, read_parts, sounding_parts
+from genreast.data.cuts import CutSettings, clip_starts, read_parts, sounding_parts
 
 lengths = st.integers(400, 400 * SAMPLING_RATE)
 

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from genreast.arguments import EvaluateArguments, PredictArguments, PrepareArguments, PushArguments
 from genreast.config import parse
-from genreast.recipe import TrainArguments
+from genreast.training.recipe import TrainArguments
 
 SETTINGS = {
     "prepare_dataset.py": PrepareArguments,

@@ -8,7 +8,7 @@ import soundfile
 from song_library import melody
 
 from genreast.audio import SAMPLING_RATE, load_audio
-from genreast.duplicates import (
+from genreast.data.duplicates import (
     ENTRIES_AT_ONCE,
     FRAME_BITS,
     MOST_OFFSET,
@@ -19,8 +19,8 @@ from genreast.duplicates import (
     connected,
     near_copies,
 )
-from genreast.fingerprint import SECONDS, fingerprint
-from genreast.saved_prints import Fingerprint, SavedFingerprints
+from genreast.data.fingerprint import SECONDS, fingerprint
+from genreast.data.saved_prints import Fingerprint, SavedFingerprints
 
 RATE = 44_100
 COPIES = {
@@ -128,10 +128,10 @@ def test_candidates_do_not_depend_on_the_parts_they_are_looked_for_in(monkeypatc
     keys = random.integers(0, 12, (18, 20)).astype(np.uint32)
     nothing = np.zeros(0, np.uint32), np.zeros(0, bool)
     prints = [Fingerprint(*nothing, *one) for one in zip(keys, frames, strict=True)]
-    monkeypatch.setattr("genreast.duplicates.LEAST_VOTES", 2)
+    monkeypatch.setattr("genreast.data.duplicates.LEAST_VOTES", 2)
     whole = list(candidates(prints))
     assert len(whole) > 20 and whole == sorted(whole)
-    monkeypatch.setattr("genreast.duplicates.ENTRIES_AT_ONCE", entries)
+    monkeypatch.setattr("genreast.data.duplicates.ENTRIES_AT_ONCE", entries)
     assert list(candidates(prints)) == whole
 
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from song_library import contents, make_library, prepare
 
-from genreast.earlier import Earlier
+from genreast.data.earlier import Earlier
+from genreast.data.song_table import SongRow, write_songs
 from genreast.errors import UserError
-from genreast.song_table import SongRow, write_songs
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 from transformers import pipeline
 
-from genreast import audiofolder, evaluation, figures, report, summary
-from genreast.columns import clip_columns
+from genreast.data import audiofolder
+from genreast.data.columns import clip_columns
 from genreast.errors import UserError
+from genreast.evaluation import figures, report, scoring, summary
 from genreast.inference import GenreClassifier
 from genreast.lock import LOCK_FILE, alone
 from genreast.pretrained import weights_fingerprint
@@ -160,11 +161,11 @@ def test_of_two_evaluations_to_one_folder_the_second_is_refused(
 def test_an_evaluation_that_is_stopped_as_it_is_written_leaves_no_part_of_one(
     tmp_path, monkeypatch
 ):
-    scored = evaluation.Scored(["a"], np.zeros((1, 3)), np.zeros(1, int), ["a"], GENRES)
+    scored = scoring.Scored(["a"], np.zeros((1, 3)), np.zeros(1, int), ["a"], GENRES)
     (tmp_path / "songs.csv").write_text("an earlier one's")
     monkeypatch.setattr(Path, "write_text", stopped)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.write(tmp_path, {}, scored, scored)
+        scoring.write(tmp_path, {}, scored, scored)
     assert [file.name for file in tmp_path.iterdir()] == ["songs.csv"]
     assert (tmp_path / "songs.csv").read_text() == "an earlier one's"
 
@@ -174,7 +175,7 @@ def test_clip_accuracy_is_that_of_the_evaluator_over_the_pipeline(tiny_model, da
 
     splits = audiofolder.load_splits(data)
     classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
-    clips, _ = evaluation.hear_split(classifier, splits["test"], batch_size=4)
+    clips, _ = scoring.hear_split(classifier, splits["test"], batch_size=4)
 
     class Accuracy(evaluate.Metric):
         def _info(self):
@@ -218,7 +219,7 @@ def test_bytes_long_clips_and_unreadable_ones(tiny_model, data, song_files):
     features = Features({"audio": Audio(decode=False), **clip_columns(GENRES)})
     classifier = GenreClassifier.from_pretrained(tiny_model, device="cpu")
     split = Dataset.from_dict(rows, features=features)
-    clips, unreadable = evaluation.hear_split(classifier, split, batch_size=2)
+    clips, unreadable = scoring.hear_split(classifier, split, batch_size=2)
     assert list(unreadable) == ["broken.flac", "row 3", "song0_0.flac"]
     assert unreadable["row 3"] == unreadable["song0_0.flac"] == "there is no sound in it"
     assert report.song_pictures(split)("a").any()
@@ -226,7 +227,7 @@ def test_bytes_long_clips_and_unreadable_ones(tiny_model, data, song_files):
     assert clips.probabilities[1] == pytest.approx(classifier(song_files["long"]).probabilities)
     assert [classifier.labels[label] for label in clips.labels] == ["disco", "jazz"]
     with pytest.raises(UserError, match="not one clip"):
-        evaluation.hear_split(classifier, split.select([1]), batch_size=2)
+        scoring.hear_split(classifier, split.select([1]), batch_size=2)
 
 
 def test_an_unreadable_clip_is_named_counted_and_told_by_the_exit_status(
@@ -291,9 +292,9 @@ def test_shares_of_training_are_of_songs_not_clips():
     columns = {"label": [0] * 10 + [1, 1], "song_id": ["a"] * 10 + ["b", "c"]}
     train = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=["rock", "jazz"]))
     splits, genres = DatasetDict(train=train), ["jazz", "rock", "pop"]
-    shares = evaluation.training_shares({}, splits, genres, "song")
+    shares = scoring.training_shares({}, splits, genres, "song")
     assert shares == {"jazz": pytest.approx(2 / 3), "rock": pytest.approx(1 / 3), "pop": 0}
-    assert evaluation.training_shares({}, DatasetDict(test=train), genres, "song") is None
+    assert scoring.training_shares({}, DatasetDict(test=train), genres, "song") is None
 
 
 def test_shares_of_training_are_of_the_model_s_own():
@@ -303,9 +304,9 @@ def test_shares_of_training_are_of_the_model_s_own():
     counts = {"songs": {"rock": 3, "jazz": 1}, "clips": {"rock": 4, "jazz": 4}}
     record = {"dataset": {"splits": {"train": counts}}}
     splits, genres = DatasetDict(train=train), ["jazz", "rock"]
-    shares = evaluation.training_shares(record, splits, genres, "song")
+    shares = scoring.training_shares(record, splits, genres, "song")
     assert shares == {"jazz": 0.25, "rock": 0.75}
-    assert set(evaluation.training_shares(record, splits, genres, "clip").values()) == {0.5}
+    assert set(scoring.training_shares(record, splits, genres, "clip").values()) == {0.5}
 
 
 def test_the_table_has_clips_and_songs_in_their_columns():
@@ -324,9 +325,9 @@ def test_the_table_has_clips_and_songs_in_their_columns():
 
 
 def test_labels_match_by_name_and_differences_are_named():
-    assert evaluation.match_labels(["jazz", "rock"], ["rock", "pop", "jazz"]) == [2, 0]
+    assert scoring.match_labels(["jazz", "rock"], ["rock", "pop", "jazz"]) == [2, 0]
     with pytest.raises(UserError, match=r"'polka' unknown to the model, 'pop' not in the dataset"):
-        evaluation.match_labels(["rock", "polka"], ["rock", "pop"])
+        scoring.match_labels(["rock", "polka"], ["rock", "pop"])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import pytest
 import soundfile
 from song_library import melody
 
-from genreast import audio, windows
+from genreast import audio
 from genreast.audio import load_audio
-from genreast.excerpts import DecodeWhole, read_excerpts
-from genreast.windows import Cut, open_song
+from genreast.inference import windows
+from genreast.inference.excerpts import DecodeWhole, read_excerpts
+from genreast.inference.windows import Cut, open_song
 
 SECONDS = 26.0
 WINDOW = 48_000
@@ -138,7 +139,7 @@ def test_excerpts_of_most_of_a_song_or_too_many_for_memory_are_not_worth_it(make
     with pytest.raises(DecodeWhole, match="are asked for"):
         read_excerpts(path, WINDOW, Cut(WINDOW).starts)
     assert read_excerpts(path, WINDOW, some)
-    monkeypatch.setattr("genreast.excerpts.STREAM_SECONDS", 10)
+    monkeypatch.setattr("genreast.inference.excerpts.STREAM_SECONDS", 10)
     with pytest.raises(DecodeWhole, match="are asked for"):
         read_excerpts(path, WINDOW, some)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import ASTFeatureExtractor, masking_utils
 
-from genreast import attention, last_layer, packed
-from genreast.augment import patchout
-from genreast.inference import GenreClassifier
-from genreast.model import from_scratch, set_labels
+from genreast import attention, last_layer
+from genreast.inference import GenreClassifier, packed
+from genreast.training.augment import patchout
+from genreast.training.model import from_scratch, set_labels
 
 GENRES = ["rock", "jazz", "disco"]
 

@@ -11,8 +11,9 @@ from PIL import Image
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-from genreast import evaluation, figures, png, report
-from genreast.evaluation import Scored
+from genreast import png
+from genreast.evaluation import figures, report, scoring
+from genreast.evaluation.scoring import Scored
 
 
 def made(classes: int, count: int = 400) -> Scored:
@@ -31,7 +32,7 @@ def made(classes: int, count: int = 400) -> Scored:
 @pytest.fixture(scope="module", params=[2, 15, 50])
 def measured(request):
     songs = made(request.param)
-    metrics = evaluation.measure(songs, songs, "log_probability")
+    metrics = scoring.measure(songs, songs, "log_probability")
     scaled = {"temperature": 1.4}
     metrics |= {"calibration": {"clip": scaled, "song": scaled}, "split": "test"}
     shares = {name: (1 + index) / 1275 for index, name in enumerate(songs.label_names)}
@@ -187,7 +188,7 @@ def test_a_long_name_far_away_takes_no_name_from_the_others():
 def test_shares_that_are_all_equal_make_no_figure_nor_a_place_for_one(shares, tmp_path):
     songs = made(2)
     songs.label_names[:] = ["a", "b"]
-    metrics = evaluation.measure(songs, songs, "log_probability") | {"calibration": None}
+    metrics = scoring.measure(songs, songs, "log_probability") | {"calibration": None}
     drawn = figures.draw_all(metrics, songs, songs, shares)
     assert list(drawn) == ["confusion_matrix", "confusion_matrix_normalised", "reliability"]
 

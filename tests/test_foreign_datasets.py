@@ -16,16 +16,16 @@ from conftest import run_training, sounds
 from datasets import Audio, Dataset, DatasetDict
 from song_library import make_library, prepare
 
-from genreast.audiofolder import METADATA_FILE, dataset_fingerprint, is_foreign, load_splits
-from genreast.columns import label_names
 from genreast.config import parse
+from genreast.data.audiofolder import METADATA_FILE, dataset_fingerprint, is_foreign, load_splits
+from genreast.data.columns import label_names
+from genreast.data.given_splits import called_here
 from genreast.errors import UserError
-from genreast.fine_tune import read_dataset
-from genreast.given_splits import called_here
-from genreast.held_out import as_trained, training_record, with_validation
-from genreast.recipe import TrainArguments
-from genreast.shards import read_shards
-from genreast.start import seed_of_validation
+from genreast.training.held_out import as_trained, training_record, with_validation
+from genreast.training.recipe import TrainArguments
+from genreast.training.shards import read_shards
+from genreast.training.start import seed_of_validation
+from genreast.training.steps import read_dataset
 
 COLUMNS = ("sound", "genre", "track")
 FLAGS = [

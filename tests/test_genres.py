@@ -10,8 +10,8 @@ import soundfile
 from datasets import load_dataset
 from song_library import RATE, contents, melody, prepare
 
+from genreast.data.genres import read_library
 from genreast.errors import UserError
-from genreast.genres import read_library
 
 
 def test_genres_keep_the_order_of_their_indices(tree):

@@ -6,10 +6,10 @@ import json
 import pytest
 from song_library import contents, make_library, prepare
 
-from genreast.audiofolder import load_splits
+from genreast.data.audiofolder import load_splits
+from genreast.data.genres import read_library
+from genreast.data.song_table import read_songs
 from genreast.errors import UserError
-from genreast.genres import read_library
-from genreast.song_table import read_songs
 
 OFFICIAL = ["training"] * 3 + ["Valid", "test", "evaluation"]
 MEANT = ["train"] * 3 + ["validation", "test", "test"]

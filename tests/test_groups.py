@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutagen.apev2 import APEv2
 
+from genreast.data.groups import group_keys, joined_groups
+from genreast.data.tags import read_genre, read_tags
 from genreast.errors import UserError
-from genreast.groups import group_keys, joined_groups
 from genreast.tables import is_table, read_table
-from genreast.tags import read_genre, read_tags
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg"])

@@ -4,8 +4,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from genreast.errors import UserError
-from genreast.fine_tune import check_splits
-from genreast.held_out import with_validation
+from genreast.training.held_out import with_validation
+from genreast.training.steps import check_splits
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -9,12 +9,12 @@ from hub_store import files_of
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
-from genreast import destination
-from genreast.destination import Destination
 from genreast.errors import UserError
-from genreast.hub import publish
 from genreast.pages import write_page
-from genreast.staging import FLAGGED, OWNED, stage_model
+from genreast.publishing import destination
+from genreast.publishing.destination import Destination
+from genreast.publishing.hub import publish
+from genreast.publishing.staging import FLAGGED, OWNED, stage_model
 
 PAGE = "---\nlicense: mit\n---\n\n# genre\n"
 

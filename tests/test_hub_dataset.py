@@ -15,19 +15,20 @@ from datasets import Audio, load_dataset
 from hub_store import front_matter, metadata_errors
 from huggingface_hub import HfApi, constants
 
-from genreast import clip_files, hub_dataset
-from genreast.audiofolder import dataset_fingerprint, load_splits, preparation
-from genreast.destination import Destination
+from genreast.data import clip_files
+from genreast.data.audiofolder import dataset_fingerprint, load_splits, preparation
 from genreast.errors import UserError
-from genreast.hub import publish
-from genreast.privacy import scan
-from genreast.staging_folder import files_in
+from genreast.publishing import hub_dataset
+from genreast.publishing.destination import Destination
+from genreast.publishing.hub import publish
+from genreast.publishing.privacy import scan
+from genreast.publishing.staging_folder import files_in
 
 # Loads a dataset in a fresh process and saves it for comparing.
 LOAD = """
 import json, sys
 from datasets import load_dataset
-from genreast.audiofolder import preparation
+from genreast.data.audiofolder import preparation
 load_dataset(sys.argv[1]).save_to_disk(sys.argv[2])
 print(json.dumps(preparation(sys.argv[1])))
 """

@@ -15,10 +15,10 @@ from conftest import ROOT
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
-from genreast.destination import Destination
 from genreast.errors import UserError
-from genreast.hub import publish
-from genreast.staging import OWNED, stage_model
+from genreast.publishing.destination import Destination
+from genreast.publishing.hub import publish
+from genreast.publishing.staging import OWNED, stage_model
 
 TOKEN = "hf_aliceSecretaliceSecretaliceSecret"
 # Every call of a first publication with a tag, in order; what each test makes fail.
@@ -253,10 +253,10 @@ def test_a_disk_that_is_full_when_it_is_read_back_is_told_with_what_to_do(
 LOST = """
 from pathlib import Path
 from huggingface_hub import HfApi
-from genreast.audiofolder import load_splits
-from genreast.destination import Destination
+from genreast.data.audiofolder import load_splits
+from genreast.publishing.destination import Destination
 from genreast.errors import UserError
-from genreast.hub import publish
+from genreast.publishing.hub import publish
 from genreast.pretrained import read_config
 
 here, there = Path(), Destination("alice/genre")

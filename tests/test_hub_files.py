@@ -7,15 +7,15 @@ import pytest
 import yaml
 from huggingface_hub import HfApi, constants
 
-from genreast.audiofolder import dataset_fingerprint, load_splits
+from genreast.data.audiofolder import dataset_fingerprint, load_splits
 from genreast.errors import UserError
 from genreast.feature_stats import STATS_FILE
-from genreast.held_out import as_trained, training_record, with_validation
 from genreast.inference import GenreClassifier
-from genreast.model import AUDIOSET_MEAN, AUDIOSET_STD, from_pretrained, statistics_of
 from genreast.pretrained import RECORD_FILE
-from genreast.shards import read_shards
-from genreast.start import normalisation
+from genreast.training.held_out import as_trained, training_record, with_validation
+from genreast.training.model import AUDIOSET_MEAN, AUDIOSET_STD, from_pretrained, statistics_of
+from genreast.training.shards import read_shards
+from genreast.training.start import normalisation
 
 ALWAYS = 10**6
 SETTINGS = SimpleNamespace(dataset="alice/songs", from_scratch="tiny", model_name_or_path="")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genreast.audiofolder import load_splits
+from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError
 from genreast.hub_ids import could_be_on_the_hub, is_hub_id
 from genreast.pretrained import load

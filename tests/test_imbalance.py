@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from genreast.imbalance import (
+from genreast.training.imbalance import (
     ClassificationLoss,
     EpochSampler,
     class_counts,

@@ -9,8 +9,8 @@ import soundfile
 from conftest import run_training
 from datasets import Dataset, Features, Value
 
-from genreast.assembly import METADATA_FILE
-from genreast.columns import clip_columns
+from genreast.data.assembly import METADATA_FILE
+from genreast.data.columns import clip_columns
 
 REMEDIES = {
     "nothing": [],

@@ -15,11 +15,12 @@ import torch
 from scipy.special import log_softmax, softmax
 from transformers import pipeline
 
-from genreast import inference, pretrained
+from genreast import pretrained
 from genreast.audio import AudioError, load_audio, window_starts
 from genreast.errors import UserError
 from genreast.features import LogMel
 from genreast.inference import GenreClassifier
+from genreast.inference import classifier as inference
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_a_prediction_is_shown_without_its_numbers(classifier, song_files):
 
 
 def test_a_stream_that_breaks_midway_takes_only_its_song(classifier, song_files, monkeypatch):
-    from genreast import windows
+    from genreast.inference import windows
 
     def breaking(path):
         calls.append(path)

@@ -7,32 +7,52 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+PACKAGE = ROOT / "genreast"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TREE = README.partition("\ngenreast/\n")[2].partition("\n```")[0]
-ORDER = re.findall(r"^[├└]── (\w+)\.py ", TREE, re.MULTILINE)
+
+
+def named_in_the_tree() -> list[str]:
+    """The modules in the order of the README, as `audio` and `data.songs`."""
+    names, package = [], ""
+    for line in TREE.splitlines():
+        indent, name = re.match(r"(│   |    )?[├└]── (\w+(?:/|\.py))", line).groups()
+        if name.endswith("/"):
+            package = name.replace("/", ".")
+        else:
+            names.append((package if indent else "") + name.removesuffix(".py"))
+    return names
+
+
+def dotted(path: Path) -> str:
+    """A module's name below the package: `data/songs.py` is `data.songs`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [path for path in FILES if path.stem != "__init__"]
+ORDER = named_in_the_tree()
 
 
 def imported(path: Path) -> set[str]:
     """The package's modules that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("genreast"):
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            found |= {parts[1] for parts in names if parts[0] == "genreast" and len(parts) > 1}
-    return found - {"__version__"}
+            found |= {alias.name for alias in node.names}
+    names = {name.removeprefix("genreast.") for name in found if name.startswith("genreast.")}
+    return names & set(map(dotted, MODULES))
 
 
-MODULES = sorted(path for path in (ROOT / "genreast").glob("*.py") if path.stem != "__init__")
 SCRIPTS = sorted(ROOT.glob("*.py"))
 LONGEST_MAIN = 40  # lines: on a screen with the script's usage
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_a_module_imports_only_those_before_it(path):
-    before = set(ORDER[: ORDER.index(path.stem)])
+    before = set(ORDER[: ORDER.index(dotted(path))])
     assert imported(path) <= before
 
 
@@ -40,14 +60,17 @@ def test_the_modules_that_stand_apart_do():
     """A model folder is enough to predict, and publishing needs no training code."""
 
     def reach(name: str) -> set[str]:
-        direct = imported(ROOT / "genreast" / f"{name}.py")
+        direct = imported(PACKAGE / f"{name.replace('.', '/')}.py")
         return direct.union(*(reach(module) for module in direct)) if direct else set()
 
-    assert not reach("inference") & {"config", "arguments", "training", "audiofolder", "metrics"}
-    for name in ("hub", "model_card"):
-        assert not reach(name) & {"training", "audiofolder"}
-    for name in ("genres", "clips", "workers"):
-        assert not reach(name) & {"model", "training", "config"}
+    def packages(name: str) -> set[str]:
+        return {module.partition(".")[0] for module in reach(name)}
+
+    assert not packages("inference.classifier") & {"config", "arguments", "data", "training"}
+    for name in ("publishing.hub", "publishing.model_card"):
+        assert not packages(name) & {"training"} and "data.audiofolder" not in reach(name)
+    for name in ("data.genres", "data.clips", "data.workers"):
+        assert not packages(name) & {"training", "config"}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -61,7 +84,7 @@ def test_a_script_is_usage_parse_and_steps(path):
 
 def test_nothing_imports_a_script():
     scripts = {path.stem for path in SCRIPTS}
-    for path in MODULES:
+    for path in FILES:
         names = {
             name.split(".")[0]
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -76,7 +99,7 @@ def test_nothing_imports_a_script():
 
 
 def test_the_readme_names_every_module_once_and_every_script():
-    assert sorted(ORDER) == [path.stem for path in MODULES]
+    assert sorted(ORDER) == sorted(map(dotted, MODULES))
     assert not [path.name for path in SCRIPTS if f"\n{path.name} " not in README]
 
 

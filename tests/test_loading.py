@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from genreast import loading, workers
-from genreast.loading import decoding_processes, fitting
-from genreast.recipe import TrainArguments
+from genreast.data import workers
+from genreast.training import loading
+from genreast.training.loading import decoding_processes, fitting
+from genreast.training.recipe import TrainArguments
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import torch
 from conftest import ROOT
 
 from genreast import last_layer
-from genreast.augment import patchout
-from genreast.batches import collate
-from genreast.memory import saved_bytes, training_memory
-from genreast.model import freeze_body, from_scratch
-from genreast.recipe import TrainArguments
+from genreast.training.augment import patchout
+from genreast.training.batches import collate
+from genreast.training.memory import saved_bytes, training_memory
+from genreast.training.model import freeze_body, from_scratch
+from genreast.training.recipe import TrainArguments
 
 BATCH = 2
 
@@ -160,10 +160,10 @@ def test_evaluation_hears_no_more_windows_at_once_than_it_has_clips_a_batch(
 PEAK = """
 import gc, sys, torch
 from genreast import last_layer
-from genreast.augment import patchout
-from genreast.memory import training_memory
-from genreast.model import from_scratch
-from genreast.recipe import TrainArguments
+from genreast.training.augment import patchout
+from genreast.training.memory import training_memory
+from genreast.training.model import from_scratch
+from genreast.training.recipe import TrainArguments
 
 def read(key):
     with open("/proc/self/status") as file:

@@ -5,9 +5,9 @@ import torch
 from conftest import TINY
 from transformers import ASTConfig, ASTForAudioClassification
 
-from genreast import model as models
 from genreast import model_window
 from genreast.errors import UserError
+from genreast.training import model as models
 
 
 @pytest.fixture

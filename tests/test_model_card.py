@@ -15,11 +15,11 @@ from markdown_it import MarkdownIt
 from trained_model import GENRES, TEMPLATE, make_staged
 from transformers import ASTFeatureExtractor
 
-from genreast.card_words import few
 from genreast.errors import UserError
-from genreast.licenses import LICENSES
-from genreast.model_card import render
-from genreast.model_facts import ModelFacts, read_facts
+from genreast.publishing.card_words import few
+from genreast.publishing.licenses import LICENSES
+from genreast.publishing.model_card import render
+from genreast.publishing.model_facts import ModelFacts, read_facts
 
 EXPECTED = Path(__file__).with_name("expected_model_card.md")
 

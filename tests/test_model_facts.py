@@ -9,9 +9,9 @@ import yaml
 from huggingface_hub import ModelCard
 from trained_model import GENRES, TEMPLATE, make_staged
 
-from genreast.card_words import HELD_OUT, OTHER_DATASET, CardWords
-from genreast.model_card import render
-from genreast.model_facts import ModelFacts, read_facts
+from genreast.publishing.card_words import HELD_OUT, OTHER_DATASET, CardWords
+from genreast.publishing.model_card import render
+from genreast.publishing.model_facts import ModelFacts, read_facts
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 from conftest import run_training
 
-from genreast.audiofolder import load_splits
-from genreast.model_folder import git_commit, training_config
+from genreast.data.audiofolder import load_splits
+from genreast.training.model_folder import git_commit, training_config
 
 
 def test_a_dataset_from_the_hub_is_recorded_as_one(make_trainer, genre_dataset):

@@ -11,17 +11,18 @@ import torch
 from huggingface_hub import HfApi, constants
 from trained_model import make_model_dir
 
-from genreast import onnx_export, pretrained
+from genreast import pretrained
 from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError
-from genreast.hub import publish
-from genreast.model_facts import read_facts
-from genreast.privacy import scan
-from genreast.publishing import pack
-from genreast.score_check import known_clips
-from genreast.staging import stage_model
-from genreast.staging_folder import files_in
+from genreast.publishing import onnx_export
+from genreast.publishing.hub import publish
+from genreast.publishing.model_facts import read_facts
+from genreast.publishing.privacy import scan
+from genreast.publishing.score_check import known_clips
+from genreast.publishing.staging import stage_model
+from genreast.publishing.staging_folder import files_in
+from genreast.publishing.steps import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 for package in onnx_export.PACKAGES:

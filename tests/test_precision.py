@@ -7,8 +7,8 @@ from genreast import pretrained
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.precision import choose
-from genreast.progress import summary
-from genreast.recipe import LAUNCHED_PRECISION, TrainArguments
+from genreast.training.progress import summary
+from genreast.training.recipe import LAUNCHED_PRECISION, TrainArguments
 
 ABLE = {"avx512_bf16": True}
 

@@ -14,9 +14,9 @@ import pytest
 from huggingface_hub import HfApi, constants
 from PIL import Image
 
-from genreast.answers import clock, csv_row, find_songs
 from genreast.errors import UserError, run
 from genreast.inference import GenreClassifier, SongPrediction
+from genreast.inference.answers import clock, csv_row, find_songs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -133,7 +133,7 @@ def test_a_run_that_is_stopped_keeps_its_embeddings_and_an_earlier_run_s(
             raise end
 
     first, second = str(song_files["ten"]), str(song_files["short"])
-    monkeypatch.setattr("genreast.answers.show", show)
+    monkeypatch.setattr("genreast.inference.answers.show", show)
     monkeypatch.setattr("genreast.errors._let_go_of_output", lambda: None)
     (tmp_path / "out.npz").write_text("an earlier run's")
     result = predict_song(tiny_model, first, second, "--embeddings", tmp_path / "out.npz")

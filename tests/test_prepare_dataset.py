@@ -17,9 +17,9 @@ from song_library import RATE, contents, make_library, melody, prepare
 
 from genreast.arguments import PrepareArguments
 from genreast.audio import load_audio
-from genreast.audiofolder import SPLITS, dataset_fingerprint, load_splits, preparation
-from genreast.columns import label_names
 from genreast.config import parse
+from genreast.data.audiofolder import SPLITS, dataset_fingerprint, load_splits, preparation
+from genreast.data.columns import label_names
 from genreast.errors import UserError
 from genreast.features import log_mel
 

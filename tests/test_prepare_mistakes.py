@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from song_library import contents, make_library, prepare
 
-from genreast.audiofolder import SPLITS, load_splits
+from genreast.data.audiofolder import SPLITS, load_splits
+from genreast.data.seals import check_replaceable
+from genreast.data.song_table import read_songs
 from genreast.errors import UserError
-from genreast.seals import check_replaceable
-from genreast.song_table import read_songs
 
 
 def test_an_impossible_split_names_the_genre(tmp_path):

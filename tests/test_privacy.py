@@ -9,13 +9,13 @@ from PIL import Image, PngImagePlugin
 from safetensors.numpy import load_file, save_file
 from trained_model import make_evaluation, make_model_dir
 
-from genreast import hub_dataset
+from genreast.data.song_table import SongRow, write_songs
+from genreast.data.songs import as_unicode
 from genreast.errors import UserError
-from genreast.privacy import scan
-from genreast.redaction import without_paths
-from genreast.song_table import SongRow, write_songs
-from genreast.songs import as_unicode
-from genreast.staging import stage_model
+from genreast.publishing import hub_dataset
+from genreast.publishing.privacy import scan
+from genreast.publishing.redaction import without_paths
+from genreast.publishing.staging import stage_model
 
 
 @pytest.fixture(scope="module")

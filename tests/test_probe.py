@@ -11,13 +11,13 @@ import torch
 from conftest import run_training
 from safetensors.torch import load_file
 
-from genreast.audiofolder import load_splits
-from genreast.batches import ClipDataset
-from genreast.checkpoints import step_of
 from genreast.config import parse
+from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError
-from genreast.probe import can_probe
-from genreast.recipe import TrainArguments
+from genreast.training.batches import ClipDataset
+from genreast.training.checkpoints import step_of
+from genreast.training.probe import can_probe
+from genreast.training.recipe import TrainArguments
 
 PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]
 PROBE += ["--mask_mel_bins", "0", "--time_roll", "false", "--gain_db", "0"]
@@ -31,7 +31,7 @@ def test_a_probe_trains_what_a_frozen_body_does_without_it(
     beside = ["--dataloader_num_workers", "1", "--dataloader_persistent_workers", "true"]
     beside += ["--dataloader_prefetch_factor", "2"]
     run_training(short_start, genre_dataset, tmp_path / "probe", *flags, *beside)
-    monkeypatch.setattr("genreast.fine_tune.can_probe", lambda *_: False)
+    monkeypatch.setattr("genreast.training.steps.can_probe", lambda *_: False)
     run_training(short_start, genre_dataset, tmp_path / "plain", *flags)
     probe, plain = (load_file(tmp_path / name / "model.safetensors") for name in ("probe", "plain"))
     start = load_file(short_start / "model.safetensors")

@@ -16,12 +16,12 @@ from huggingface_hub import HfApi, constants
 from trained_model import GENRES, PUBLISHED, make_evaluation, make_model_dir
 
 import push_to_hub
-from genreast import score_check
 from genreast.arguments import PushArguments
 from genreast.config import parse
 from genreast.errors import UserError, run
-from genreast.hub import publish
-from genreast.publishing import Parcel, pack
+from genreast.publishing import score_check
+from genreast.publishing.hub import publish
+from genreast.publishing.steps import Parcel, pack
 
 PIPELINE = """
 import json, sys

@@ -11,8 +11,8 @@ from torch import nn
 
 from genreast.errors import UserError
 from genreast.metrics import score
-from genreast.recipe import TrainArguments
-from genreast.recipe_checks import SCORES
+from genreast.training.recipe import TrainArguments
+from genreast.training.recipe_checks import SCORES
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,8 @@ def test_a_schedule_that_follows_the_metric_knows_which_way_is_better(schedule, 
     ],
 )
 def test_a_logger_that_is_not_there_is_named(name, words, monkeypatch):
-    monkeypatch.setattr("genreast.recipe_checks.get_available_reporting_integrations", list)
+    monkeypatch.setattr(
+        "genreast.training.recipe_checks.get_available_reporting_integrations", list
+    )
     with pytest.raises(UserError, match=f"--report_to is '{name}'[,;] {words}"):
         TrainArguments(report_to=[name])

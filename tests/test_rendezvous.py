@@ -10,9 +10,9 @@ import pytest
 from conftest import ROOT
 
 PROGRAM = """
-    from genreast import rendezvous
+    from genreast.training import rendezvous
     from genreast.errors import run
-    from genreast.recipe import TrainArguments
+    from genreast.training.recipe import TrainArguments
 
     rendezvous.PATIENCE = 0.5
     run(lambda: TrainArguments(use_cpu=True) and None)

@@ -12,17 +12,17 @@ from huggingface_hub import ModelCard, constants
 from safetensors.numpy import load_file, save_file
 from trained_model import make_model_dir
 
-from genreast.audiofolder import load_splits
+from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError
 from genreast.hub_files import file_of
 from genreast.hub_ids import could_be_on_the_hub, split_revision
 from genreast.inference import GenreClassifier
-from genreast.model import from_pretrained, statistics_of
-from genreast.model_card import render
-from genreast.model_facts import ModelFacts, read_facts
 from genreast.pretrained import RECORD_FILE, WEIGHTS_FILE, weights_fingerprint
-from genreast.shards import read_shards
-from genreast.staging import stage_model
+from genreast.publishing.model_card import render
+from genreast.publishing.model_facts import ModelFacts, read_facts
+from genreast.publishing.staging import stage_model
+from genreast.training.model import from_pretrained, statistics_of
+from genreast.training.shards import read_shards
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 COLUMNS = ("audio", "label", "song_id")

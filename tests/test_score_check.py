@@ -17,7 +17,7 @@ from transformers import ASTConfig
 from genreast.errors import UserError
 from genreast.inference import GenreClassifier
 from genreast.model_window import window_samples
-from genreast.score_check import CLIPS, TOLERANCES, check_scores, known_clips
+from genreast.publishing.score_check import CLIPS, TOLERANCES, check_scores, known_clips
 
 METRICS = {"split": "test", "dataset": "nowhere"}
 

@@ -8,10 +8,10 @@ from datasets.data_files import NON_WORDS_CHARS, SPLIT_KEYWORDS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genreast.data.genres import read_library
+from genreast.data.song_record import clip_name
+from genreast.data.songs import SongFile, find_files, genre_folders, slug
 from genreast.errors import UserError
-from genreast.genres import read_library
-from genreast.song_record import clip_name
-from genreast.songs import SongFile, find_files, genre_folders, slug
 
 
 def test_songs_lie_at_any_depth_and_every_file_is_listed(tree):

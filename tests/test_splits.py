@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from genreast.data.splits import SPLITS, TOLERANCE, Member, check_enough, split_songs
 from genreast.errors import UserError
-from genreast.splits import SPLITS, TOLERANCE, Member, check_enough, split_songs
 
 
 @st.composite

@@ -17,15 +17,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trained_model import PUBLISHED, make_evaluation, make_model_dir
 
 from genreast.errors import UserError
-from genreast.privacy import scan
-from genreast.redaction import without_paths
-from genreast.staging import check_model_dir, read_evaluation, stage_model
-from genreast.staging_folder import files_in, fill_aside
+from genreast.publishing.privacy import scan
+from genreast.publishing.redaction import without_paths
+from genreast.publishing.staging import check_model_dir, read_evaluation, stage_model
+from genreast.publishing.staging_folder import files_in, fill_aside
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from genreast.staging_folder import fill_aside
+from genreast.publishing.staging_folder import fill_aside
 fill_aside(Path(sys.argv[1]), (), lambda folder: os.kill(os.getpid(), 9))
 """
 

@@ -17,13 +17,13 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from genreast.config import parse
 from genreast.errors import UserError
-from genreast.fine_tune import best_metrics
-from genreast.model import average_weights, from_pretrained, from_pth
 from genreast.model_window import window_frames
-from genreast.optimizer import parameter_groups
-from genreast.recipe import TrainArguments
-from genreast.start import load_start, start_model
-from genreast.training import GenreTrainer
+from genreast.training.model import average_weights, from_pretrained, from_pth
+from genreast.training.optimizer import parameter_groups
+from genreast.training.recipe import TrainArguments
+from genreast.training.start import load_start, start_model
+from genreast.training.steps import best_metrics
+from genreast.training.trainer import GenreTrainer
 
 NAMES = ["delta-blues", "disco", "jazz"]
 

@@ -19,16 +19,16 @@ from hub_store import Blob
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler, DataLoader
 
-from genreast import shards, streaming
-from genreast.audiofolder import dataset_fingerprint, load_splits
-from genreast.batches import collate
 from genreast.config import parse
+from genreast.data.audiofolder import dataset_fingerprint, load_splits
 from genreast.errors import UserError
-from genreast.fine_tune import read_dataset
-from genreast.imbalance import EpochSampler, class_counts, sampling_weights
-from genreast.recipe import TrainArguments
-from genreast.shards import read_shards, with_sound
-from genreast.streaming import Deal, StreamedClips
+from genreast.training import shards, streaming
+from genreast.training.batches import collate
+from genreast.training.imbalance import EpochSampler, class_counts, sampling_weights
+from genreast.training.recipe import TrainArguments
+from genreast.training.shards import read_shards, with_sound
+from genreast.training.steps import read_dataset
+from genreast.training.streaming import Deal, StreamedClips
 
 COLUMNS = ("audio", "label", "song_id")
 CLIPS = 32  # of the train split
@@ -76,7 +76,7 @@ def test_one_clip_a_step_leaves_no_process_behind(sharded):
 
 
 def test_the_waveforms_are_those_of_the_shards(sharded):
-    from genreast.batches import ClipDataset
+    from genreast.training.batches import ClipDataset
 
     clips, files = streamed(sharded), ClipDataset(load_splits(sharded)["train"])
     clips.deal_out(deal(CLIPS))
@@ -272,8 +272,8 @@ def test_shards_of_others_with_other_columns_and_text_labels(sharded, tmp_path):
 
 HUB = """
 import sys
-from genreast.audiofolder import dataset_fingerprint
-from genreast.shards import read_shards, with_sound
+from genreast.data.audiofolder import dataset_fingerprint
+from genreast.training.shards import read_shards, with_sound
 from test_streaming import StreamedClips, batches, deal, flat
 
 splits, groups = read_shards("alice/songs", "audio", "label", "song_id")

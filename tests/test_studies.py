@@ -9,8 +9,8 @@ from conftest import ROOT
 from song_library import make_library, prepare
 
 from genreast.config import parse
-from genreast.recipe import TrainArguments
-from genreast.song_table import read_songs
+from genreast.data.song_table import read_songs
+from genreast.training.recipe import TrainArguments
 
 DOCUMENT = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
 RUNS, TABLE, FOLDS, PREPARE = re.findall(r"^```\w*\n(.*?)^```$", DOCUMENT, re.M | re.S)

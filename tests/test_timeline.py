@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genreast import png, timeline
-from genreast.inference import SongPrediction
+from genreast import png
+from genreast.inference import SongPrediction, timeline
 
 
 def predicted(genres: int, seconds: float) -> SongPrediction:

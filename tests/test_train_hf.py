@@ -19,11 +19,11 @@ from transformers import AutoModelForAudioClassification, pipeline
 
 from genreast import attention
 from genreast.audio import load_audio
-from genreast.audiofolder import load_splits
 from genreast.config import parse
+from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError
-from genreast.fine_tune import fine_tune
-from genreast.recipe import TrainArguments
+from genreast.training.recipe import TrainArguments
+from genreast.training.steps import fine_tune
 
 TWO_EPOCHS = ["--num_train_epochs", "2"]
 PROBE = ["--freeze", "body", "--mixup_alpha", "0", "--mask_time_frames", "0"]

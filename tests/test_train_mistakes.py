@@ -4,8 +4,8 @@ import pytest
 
 from genreast.config import parse
 from genreast.errors import UserError
-from genreast.fine_tune import fine_tune
-from genreast.recipe import TrainArguments
+from genreast.training.recipe import TrainArguments
+from genreast.training.steps import fine_tune
 
 
 @pytest.fixture

@@ -22,18 +22,19 @@ from conftest import ROOT, run_training
 from datasets import Dataset
 from torch.utils.data import get_worker_info
 
-from genreast import batches, errors
-from genreast.audiofolder import load_splits
+from genreast import errors
+from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError, run
-from genreast.recipe import TrainArguments
-from genreast.run_folder import check_shared, output_folder
-from genreast.training import GenreTrainer
-from genreast.training_faults import plain_faults
+from genreast.training import batches
+from genreast.training.recipe import TrainArguments
+from genreast.training.run_folder import check_shared, output_folder
+from genreast.training.trainer import GenreTrainer
+from genreast.training.training_faults import plain_faults
 
 OUT_OF_MEMORY = """
 import resource, sys
 from genreast.errors import run
-import genreast.fine_tune, torchcodec.decoders, train_hf
+import genreast.training.steps, torchcodec.decoders, train_hf
 
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()

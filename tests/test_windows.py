@@ -10,9 +10,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genreast import audio, windows
+from genreast import audio
 from genreast.audio import AudioError, load_audio, window_starts
-from genreast.windows import Cut, cut_stream, open_song, read_songs
+from genreast.inference import windows
+from genreast.inference.windows import Cut, cut_stream, open_song, read_songs
 
 
 @settings(max_examples=60, deadline=None)

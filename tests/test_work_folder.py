@@ -10,13 +10,13 @@ import soundfile
 from filelock import FileLock
 from song_library import RATE, contents, make_library, melody, prepare
 
-from genreast import clips, preparation, selection, work_folder
 from genreast.arguments import PrepareArguments
-from genreast.clips import cut_song
-from genreast.cuts import CutSettings
+from genreast.data import clips, selection, steps, work_folder
+from genreast.data.clips import cut_song
+from genreast.data.cuts import CutSettings
+from genreast.data.song_table import read_songs
+from genreast.data.work_folder import WorkFolder
 from genreast.errors import UserError
-from genreast.song_table import read_songs
-from genreast.work_folder import WorkFolder
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def stop_before(monkeypatch):
     """Has the next run stop where it would call a step of preparing."""
 
     def stop(name: str, act=lambda: sys.exit("stopped")):
-        module = selection if hasattr(selection, name) else preparation
+        module = selection if hasattr(selection, name) else steps
         before = getattr(module, name)
 
         def call(*arguments):

@@ -19,12 +19,12 @@ from conftest import ROOT
 from song_library import contents, make_library, prepare
 from worker_tasks import do
 
-from genreast import workers
 from genreast.arguments import PrepareArguments
+from genreast.data import workers
+from genreast.data.songs import find_files
+from genreast.data.work_folder import WorkFolder
+from genreast.data.workers import Failed, Task, run_dask, run_local
 from genreast.errors import UserError
-from genreast.songs import find_files
-from genreast.work_folder import WorkFolder
-from genreast.workers import Failed, Task, run_dask, run_local
 
 
 def check_a_crash_and_a_hang_cost_one_task_each(run: Callable):
@@ -61,7 +61,7 @@ def test_a_late_crash_is_no_other_task_s(monkeypatch):
 RUN_ELSEWHERE = f"""
 import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]}
-from genreast.workers import Task, run_local
+from genreast.data.workers import Task, run_local
 from worker_tasks import do
 for _, result in run_local(do, [Task(("loaded",), 60), Task(("doze", 0.6), 2.5)], 1):
     print(result, flush=True)
@@ -152,9 +152,7 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(raw, tmp_path):
 
 def test_finished_songs_are_not_cut_again(raw, tmp_path, monkeypatch):
     output = tmp_path / "dataset"
-    monkeypatch.setattr(
-        "genreast.preparation.write_dataset", lambda *arguments: sys.exit("stopped")
-    )
+    monkeypatch.setattr("genreast.data.steps.write_dataset", lambda *arguments: sys.exit("stopped"))
     with pytest.raises(SystemExit):
         prepare(raw, "--output_dir", output)
     records = sorted((tmp_path / "dataset.work" / "songs").glob("*.json"))
@@ -167,7 +165,7 @@ def test_finished_songs_are_not_cut_again(raw, tmp_path, monkeypatch):
 
 def test_the_process_that_hands_songs_out_loads_no_torch():
     program = (
-        "import sys, genreast.preparation, genreast.selection; sys.exit('torch' in sys.modules)"
+        "import sys, genreast.data.steps, genreast.data.selection; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
@@ -286,7 +284,7 @@ def test_a_cluster_without_workers_is_told_of_and_waited_for(capfd, monkeypatch)
 
 def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="Dask is an optional requirement")
-    monkeypatch.setattr("genreast.workers.PATIENCE", 1)
+    monkeypatch.setattr("genreast.data.workers.PATIENCE", 1)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"no Dask scheduler .* answers at 'tcp://127\.0\.0\.1:9'"):
         prepare(raw, "--output_dir", tmp_path / "dataset", "--dask", "tcp://127.0.0.1:9")

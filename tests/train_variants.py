@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from genreast.audiofolder import load_splits
-from genreast.batches import ClipDataset
-from genreast.columns import label_names
-from genreast.model import feature_extractor
-from genreast.recipe import TrainArguments
-from genreast.start import start_model
-from genreast.training import GenreTrainer
+from genreast.data.audiofolder import load_splits
+from genreast.data.columns import label_names
+from genreast.training.batches import ClipDataset
+from genreast.training.model import feature_extractor
+from genreast.training.recipe import TrainArguments
+from genreast.training.start import start_model
+from genreast.training.trainer import GenreTrainer
 
 VARIANTS = {
     "cross_entropy": {},

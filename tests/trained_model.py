@@ -12,7 +12,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from genreast.metrics import evaluate_clips
 from genreast.pretrained import weights_fingerprint
-from genreast.staging import stage_model
+from genreast.publishing.staging import stage_model
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 GENRES = ["jazz", "pop|punk", "rock"]

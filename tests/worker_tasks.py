@@ -18,7 +18,7 @@ def do(what: str, argument: int = 0) -> int:
     if what == "fail":
         raise OSError(28, "No space left on device")
     if what == "loaded":
-        return {"genreast.clips", "torchcodec.decoders", "transformers.audio_utils"} <= {
+        return {"genreast.data.clips", "torchcodec.decoders", "transformers.audio_utils"} <= {
             *sys.modules
         }
     return argument * argument

@@ -26,11 +26,11 @@ HERE = Path(__file__).resolve().parent
 if not (HERE / "genreast").is_dir():  # a Space holds the package beside this file
     sys.path.insert(0, str(HERE.parents[1]))
 
-from genreast import png, timeline
+from genreast import png
 from genreast.audio import stream_audio
 from genreast.errors import UserError, run
 from genreast.garbage import resume_collection
-from genreast.inference import GenreClassifier, SongPrediction
+from genreast.inference import GenreClassifier, SongPrediction, timeline
 
 LARGEST_FILE = "200mb"
 GENRES_SHOWN = 6  # as many as the timeline has colours for

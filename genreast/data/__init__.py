@@ -1,0 +1,1 @@
+"""From folders of songs to a dataset, and any dataset read back."""
