@@ -22,6 +22,7 @@ def main() -> int:
         workers.start_server()
 
     from genreast.data.genres import read_library
+    from genreast.data.kept_records import clip_sources
     from genreast.data.selection import describe, read_tables
     from genreast.data.steps import cut_songs, left_out, write_dataset
     from genreast.data.work_folder import WorkFolder
@@ -36,10 +37,11 @@ def main() -> int:
         summary = work.take_up(library)
         if summary is None:
             tables = read_tables(library, work, args)
+            datasets = clip_sources(work, args)
             work.open()
 
             # 2. Decode each song once, in parallel: clips, statistics, fingerprint
-            records = cut_songs(library, work, args)
+            records = cut_songs(library, work, datasets, args)
 
             # 3. Find copies, group the songs, split by group
             rows = describe(library, records, tables, work, args)

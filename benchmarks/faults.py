@@ -33,31 +33,48 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         kills = kill_test(Path(folder) / "kills", args.kills, args.seed)
+        updates = kill_test(Path(folder) / "updates", args.kills, args.seed, update=True)
         broken = broken_test(Path(folder) / "broken", args.broken, args.seed)
     from benchmarks.measure import save  # here, for the tests need no torch to stop a run
 
     command = f"python -m benchmarks.faults --kills {args.kills} --broken {args.broken}"
     command += f" --seed {args.seed}" + " --quick" * args.quick
-    save("faults", {"kill_test": kills, "broken_files": broken}, command, args.quick)
+    result = {"kill_test": kills, "killed_updates": updates, "broken_files": broken}
+    save("faults", result, command, args.quick)
 
 
-def kill_test(folder: Path, kills: int, seed: int = 0, songs: int = 24) -> dict:
+def kill_test(
+    folder: Path, kills: int, seed: int = 0, songs: int = 24, update: bool = False
+) -> dict:
     """Kill `kills` runs with SIGKILL at random moments; each is finished and compared, byte for
     byte.
 
     A moment is a share of the time that an unstopped run takes; a run that was done before it is
-    not counted. Before each finish the output must not exist, or be whole already.
+    not counted. Before each finish the output must not exist, or be whole already. With `update`
+    the output holds a dataset of two thirds of the songs, which may stand there still.
     """
-    raw = make_songs(folder / "raw", songs)
+    raw, earlier = folder / "raw", folder / "earlier" / "dataset"
+    options = ["--update"] if update else []
+    known = songs * 2 // 3 if update else 0
+    if update:
+        finish(make_songs(raw, known), earlier)
+    make_songs(raw, songs, first=known)
+
+    def begin(name: str) -> Path:
+        output = folder / name / "dataset"
+        shutil.copytree(earlier, output) if update else output.parent.mkdir()
+        return output
+
     start = time.monotonic()
-    finish(raw, folder / "whole" / "dataset")
+    finish(raw, unstopped := begin("whole"), *options)
     seconds = time.monotonic() - start
-    whole = tree_digest(folder / "whole" / "dataset")
+    whole = tree_digest(unstopped)
+    sound = {whole, tree_digest(earlier)}  # of nothing where there is no earlier one
     lottery = random.Random(seed)
     identical = stopped = loaded_while_unfinished = 0
     while stopped < kills:
-        output = folder / "run" / "dataset"
-        process = subprocess.Popen(command(raw, output), **QUIET)
+        output = begin("run")
+        process = subprocess.Popen(command(raw, output, *options), **QUIET)
         try:
             process.wait(lottery.uniform(0.2, 1.0) * seconds)
         except subprocess.TimeoutExpired:
@@ -67,10 +84,10 @@ def kill_test(folder: Path, kills: int, seed: int = 0, songs: int = 24) -> dict:
             shutil.rmtree(output.parent)
             continue
         stopped += 1
-        if output.exists():
-            loaded_while_unfinished += tree_digest(output) != whole
-        if work(output).exists() or not output.exists():
-            finish(raw, output)
+        left = tree_digest(output)
+        loaded_while_unfinished += output.exists() and left not in sound
+        if work(output).exists() or left != whole:
+            finish(raw, output, *options)
         identical += tree_digest(output) == whole and not work(output).exists()
         shutil.rmtree(output.parent)
     return {
@@ -103,9 +120,11 @@ def broken_test(folder: Path, count: int, seed: int = 0) -> dict:
     }
 
 
-def make_songs(root: Path, count: int) -> Path:
-    """`count` different short songs in two genres and four formats."""
-    for number in range(count):
+def make_songs(root: Path, count: int, first: int = 0) -> Path:
+    """`count` different short songs in two genres and four formats; those before the first are
+    there already.
+    """
+    for number in range(first, count):
         noise = np.random.default_rng(number)
         time_ = np.arange(int(16_000 * noise.uniform(3, 14))) / 16_000
         notes = 220 * 2 ** (noise.integers(0, 24, len(time_) // 3000 + 1) / 12)
@@ -184,13 +203,13 @@ def empty(content, suffix, lottery, sources):
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
 
 
-def command(raw: Path, output: Path) -> list[str]:
+def command(raw: Path, output: Path, *options: str) -> list[str]:
     script = [sys.executable, str(ROOT / "prepare_dataset.py"), str(raw)]
-    return [*script, "--output_dir", str(output), "--clip_seconds", "5"]
+    return [*script, "--output_dir", str(output), "--clip_seconds", "5", *options]
 
 
-def finish(raw: Path, output: Path) -> None:
-    done = subprocess.run(command(raw, output), capture_output=True, text=True, cwd=ROOT)
+def finish(raw: Path, output: Path, *options: str) -> None:
+    done = subprocess.run(command(raw, output, *options), capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(
             f"prepare_dataset.py ended with {done.returncode}: {done.stderr[-2000:]}"

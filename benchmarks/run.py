@@ -55,6 +55,7 @@ def full_steps() -> list[tuple]:
         *real_music("prepare", "--raw", MUSIC, "--repeat", 3),
         ("prepare", "--songs", 20, "--repeat", 3),
         *growth,
+        ("update",),
         ("training",),
         ("training", "--base"),
         ("probe",),
@@ -73,6 +74,7 @@ def quick_steps() -> list[tuple]:
     return [
         ("features",),
         ("prepare", "--songs", 8, "--seconds", 60, "--repeat", 1),
+        ("update", "--songs", 8, "--new", 2, "--seconds", 60, "--repeat", 1),
         ("training",),
         ("probe",),
         ("streaming",),

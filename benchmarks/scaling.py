@@ -55,6 +55,27 @@ def storing(results: Results) -> str:
     return markdown(["songs", "clips", "FLAC at 16 kHz"], rows, results["quality"])
 
 
+def update(results: Results) -> str:
+    """Seconds of a dataset that takes its clips from an earlier one, beside one made anew."""
+    found = results.get("update")
+    titles = {"anew": "prepared anew", "update": "`--update`", "other_splits": "`--clips_from`"}
+    if not found:
+        return ""
+    new, songs = found["new_songs"], found["songs"] + found["new_songs"]
+    decoded = {"anew": songs, "update": new, "other_splits": 0}
+    rows = [
+        [
+            title,
+            f"{decoded[way]} of {songs}",
+            figure(one["median"]) + " s",
+            figure(one["times_anew"]),
+        ]
+        for way, title in titles.items()
+        for one in [found["ways"][way]]
+    ]
+    return markdown(["", "songs decoded", "seconds, start and all", "times as fast"], rows, found)
+
+
 def training(results: Results) -> str:
     """Hours of one epoch over all clips, on this CPU and on GPUs that share it evenly."""
     rows = []
@@ -199,6 +220,7 @@ def size_of(count: float) -> str:
 TABLES = {
     "preparing": preparing,
     "storing": storing,
+    "update": update,
     "training": training,
     "feeding": feeding,
     "loading": loading,

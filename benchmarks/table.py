@@ -223,16 +223,24 @@ def faults(results: Results) -> str:
     found = results.get("faults")
     if not found:
         return ""
-    kills, broken = found["kill_test"], found["broken_files"]
+    kills = {
+        "a run": found["kill_test"],
+        "an `--update`": found.get("killed_updates"),
+    }
+    broken = found["broken_files"]
     statuses = ", ".join(
         f"{count} {name.replace('_', ' ')}" for name, count in broken["statuses"].items()
     )
     rows = [
-        [
-            "stopped by `kill -9` at a random moment, then run again",
-            f"{kills['stopped_midway']}",
-            f"{kills['byte_identical']} ended with the bytes of a run that was not stopped",
-        ],
+        *(
+            [
+                f"{what} stopped by `kill -9` at a random moment, then given again",
+                f"{one['stopped_midway']}",
+                f"{one['byte_identical']} ended with the bytes of one that was not stopped",
+            ]
+            for what, one in kills.items()
+            if one
+        ),
         [
             "broken files among sound ones",
             f"{broken['files']}",

@@ -66,6 +66,12 @@ class PrepareArguments:
         " others are left out",
         group="splits",
     )
+    clips_from: str | None = option(
+        None,
+        "an earlier dataset: songs that it holds, cut alike, are linked from there, not decoded;"
+        " --update does so by itself",
+        group="clips",
+    )
     format: str = option(
         "files",
         "files (one FLAC a clip) or parquet (shards, for more than about 100,000 clips)",

@@ -1,10 +1,13 @@
 """Stops and broken files, in short; `python -m benchmarks.faults` is the full form."""
 
+import pytest
+
 from benchmarks.faults import broken_test, kill_test
 
 
-def test_killed_runs_end_byte_identical(tmp_path):
-    result = kill_test(tmp_path, kills=2, songs=10)
+@pytest.mark.parametrize("update", [False, True], ids=["new", "update"])
+def test_killed_runs_end_byte_identical(tmp_path, update):
+    result = kill_test(tmp_path, kills=2, songs=10, update=update)
     assert result["byte_identical"] == 2
     assert result["seen_unfinished"] == 0
 

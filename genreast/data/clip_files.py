@@ -1,5 +1,6 @@
 """Clips where a dataset wants them: under a second name, or their bytes in Parquet shards."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -42,21 +43,34 @@ def write_shards(table: pa.Table, source: Callable[[dict], Path], split: str, fo
     shards = list(_shards(source(row).stat().st_size for row in rows_of(table)))
     for number, shard in enumerate(shards):
         path = folder / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-        # Content-defined chunks let Xet send only the clips that are new. Arrow ends the process
-        # where one cannot be written (column_writer.cc): a buffer larger than any group takes them,
-        # and is written here. What of it is never filled takes no memory.
-        with (
-            open(path, "wb", buffering=2 * SHARD_BYTES) as file,
-            pq.ParquetWriter(file, schema, use_content_defined_chunking=True) as writer,
-        ):
+        # Content-defined chunks let Xet send only the clips that are new.
+        with parquet_writer(path, schema, use_content_defined_chunking=True) as write:
             for start in range(shard.start, shard.stop, ROWS_A_GROUP):
                 part = table.slice(start, min(ROWS_A_GROUP, shard.stop - start))
                 clips = [source(row) for row in part.to_pylist()]
                 sound = [{"bytes": clip.read_bytes(), "path": clip.name} for clip in clips]
                 columns = part.drop_columns("file_name").columns
                 columns = [pa.array(sound, schema.field("audio").type), *columns]
-                writer.write_table(pa.table(columns, schema=schema))
-                file.flush()
+                write(pa.table(columns, schema=schema))
+
+
+@contextlib.contextmanager
+def parquet_writer(path: Path, schema: pa.Schema, **options) -> Iterator[Callable]:
+    """A function that writes a table as one more group of rows of a Parquet file, which raises
+    OSError when the disk is full.
+    """
+    # Arrow ends the process where a group cannot be written (column_writer.cc): a buffer larger
+    # than any takes it, and is written here. What of it is never filled takes no memory.
+    with (
+        open(path, "wb", buffering=2 * SHARD_BYTES) as file,
+        pq.ParquetWriter(file, schema, **options) as writer,
+    ):
+
+        def write(table: pa.Table) -> None:
+            writer.write_table(table)
+            file.flush()
+
+        yield write
 
 
 def _shards(sizes: Iterable[int]) -> Iterator[range]:

@@ -36,6 +36,7 @@ from genreast.data.fingerprint import fingerprint
 from genreast.data.song_record import (
     FINGERPRINT_FILE,
     SongRecord,
+    clip_mark,
     clip_name,
     file_version,
     record_path,
@@ -111,6 +112,7 @@ def _write_clips(
 ) -> None:
     """Write each clip as 16-bit FLAC and gather the statistics of its features."""
     stats = FeatureStats()
+    marks = hashlib.sha256()
     length = round(settings.clip_seconds * SAMPLING_RATE)
     sound = sounding_parts(samples, settings.max_silence_seconds)
     ends = np.cumsum([stop - start for start, stop in sound])
@@ -122,9 +124,13 @@ def _write_clips(
         record.clip_samples += len(clip)
         flac = io.BytesIO()  # written in one go: a full disk is then an OSError
         soundfile.write(flac, clip, SAMPLING_RATE, subtype="PCM_16", format="FLAC")
-        (folder / clip_name(record.song_id, start)).write_bytes(flac.getbuffer())
+        content = flac.getvalue()
+        (folder / clip_name(record.song_id, start)).write_bytes(content)
+        marks.update(clip_mark(content, len(content)))
         if settings.feature_stats and len(clip) >= FRAME_LENGTH:
             waveform = torch.from_numpy(clip.astype(np.float32) / FULL_SCALE)
             stats.add(log_mel(waveform[None], dtype=torch.float32)[0])
         release(samples)
-    record.stats = asdict(stats)
+    record.clips = marks.hexdigest()
+    if settings.feature_stats:
+        record.stats = asdict(stats)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from genreast.data.audiofolder import METADATA_FILE, PREPARATION_FILE, preparation
+from genreast.data.song_record import RECORDS_FILE
 from genreast.data.song_table import SONGS_FILE
 from genreast.data.songs import is_junk
 from genreast.data.splits import SPLITS
@@ -57,7 +58,7 @@ def check_replaceable(folder: Path) -> dict[str, str]:
     if page.is_file() and not is_sealed(page.read_text(encoding="utf-8", errors="replace")):
         strange = f"{PAGE_FILE}, edited since"
     else:
-        ours = {PAGE_FILE, PREPARATION_FILE, *TABLES, *_clips(folder)}
+        ours = {PAGE_FILE, PREPARATION_FILE, RECORDS_FILE, *TABLES, *_clips(folder)}
         strange = next((name for name in _files(folder) if not _belongs(name, ours)), None)
     if strange:
         raise UserError(

@@ -1,13 +1,16 @@
 """The long steps of `prepare_dataset.py`: songs are cut, and what they gave becomes a dataset."""
 
+import contextlib
 import shutil
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from genreast.arguments import PrepareArguments
 from genreast.audio import SAMPLING_RATE
 from genreast.bars import bar
+from genreast.data import kept_records
 from genreast.data.assembly import (
     check,
     clip_table,
@@ -30,11 +33,17 @@ BYTES_A_SECOND = 1_000_000  # a larger file has a second more for each million b
 CUT_SONG = partial(by_name, "genreast.data.clips:cut_song")  # workers load torch, this does not
 
 
-def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dict[str, SongRecord]:
-    """Every song's record, by song id; those cut in an earlier, stopped run are not cut again.
+def cut_songs(
+    library: Library, work: WorkFolder, datasets: list[Path], args: PrepareArguments
+) -> dict[str, SongRecord]:
+    """Every song's record, by song id; those cut in a run that was stopped, or held by one of the
+    `datasets`, are not cut again.
 
     Raises UserError when the disk is full.
     """
+    with _disk_faults(work):
+        for dataset in datasets:
+            kept_records.take(dataset, library, work, args)
     records, tasks, settings = {}, [], cut_settings(args)
     for song in library.songs:
         source = (library.root / song.path).absolute()
@@ -52,16 +61,13 @@ def cut_songs(library: Library, work: WorkFolder, args: PrepareArguments) -> dic
         workers = min(args.num_workers or usable_cores(), max(len(tasks), 1))
         results = run_local(CUT_SONG, tasks, workers)
     cutting = bar(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
-    try:
-        with cutting:
-            for task, result in results:
-                song_id = task.arguments[1]
-                if isinstance(result, Failed):
-                    result = SongRecord(song_id, "unreadable", str(result))
-                records[song_id] = result
-                cutting.update()
-    except OSError as error:
-        raise _full_disk(error, work) or error from error
+    with _disk_faults(work), cutting:
+        for task, result in results:
+            song_id = task.arguments[1]
+            if isinstance(result, Failed):
+                result = SongRecord(song_id, "unreadable", str(result))
+            records[song_id] = result
+            cutting.update()
     return records
 
 
@@ -80,7 +86,7 @@ def write_dataset(
     genres = [genre for genre in library.genres if genre in left]
     minutes = {song: record.clip_samples / SAMPLING_RATE / 60 for song, record in records.items()}
     text = summary(rows, genres, minutes)
-    try:
+    with _disk_faults(work):
         for split in SPLITS:
             songs = [row for row in rows if row.split == split]
             if songs and args.format == "files":
@@ -93,12 +99,11 @@ def write_dataset(
         write_songs(rows, work.dataset)
         if args.feature_stats:
             train_stats(rows, records).save(work.dataset)
+        kept_records.keep(rows, records, work, args)
         write_card(work.dataset, args, rows, genres, text)
         write_facts(work.dataset, args, rows)
         check(work.dataset, recordings=args.duplicates == "group")
         work.publish(text)
-    except OSError as error:
-        raise _full_disk(error, work) or error from error
     return text
 
 
@@ -107,10 +112,15 @@ def left_out(dataset: Path) -> int:
     return sum(row["status"] != "used" for row in read_songs(dataset))
 
 
-def _full_disk(error: OSError, work: WorkFolder) -> UserError | None:
-    if error.errno not in DISK_FULL and "No space left" not in str(error):
-        return None
-    return UserError(
-        f"no space left for '{work.path}'; free some and give the same command again: it goes on"
-        " from here"
-    )
+@contextlib.contextmanager
+def _disk_faults(work: WorkFolder) -> Iterator[None]:
+    """Say what to do when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL and "No space left" not in str(error):
+            raise
+        raise UserError(
+            f"no space left for '{work.path}'; free some and give the same command again: it goes"
+            " on from here"
+        ) from error

@@ -33,7 +33,7 @@ PARTS = {f"{SETTINGS_FILE}.part", f"{PUBLISHED_FILE}.part"}
 OURS = {"songs", "clips", "dataset", "replaced", SONGS_FILE, SETTINGS_FILE, PUBLISHED_FILE, *PARTS}
 MARK = "genreast"  # the key of our version, which both files hold
 MEASURED = ("fingerprints", "feature_stats")  # beside the clips: each record knows its own
-ANY_WAY = ("num_workers", "dask", "strict")  # the same dataset whatever they are
+ANY_WAY = ("num_workers", "dask", "strict", "clips_from")  # the same dataset whatever they are
 
 
 def cut_settings(args: PrepareArguments) -> CutSettings:

@@ -1,0 +1,196 @@
+"""What is known of a dataset's songs, kept in it, so that another need not decode them again.
+
+`song_records.parquet` holds the record and the fingerprint of each song. With the dataset's own
+clips that is all there is of a song once it is cut: put where a stopped run would have left it, the
+next run goes on from there. Only songs whose file is the same, cut by the same settings, are taken.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from genreast.arguments import PrepareArguments
+from genreast.bars import bar
+from genreast.data.audiofolder import METADATA_FILE
+from genreast.data.clip_files import ROWS_A_GROUP, link, parquet_writer
+from genreast.data.cuts import CutSettings
+from genreast.data.genres import Library
+from genreast.data.song_record import (
+    FINGERPRINT_FILE,
+    FLAC_HEAD,
+    RECORDS_FILE,
+    SongRecord,
+    clip_mark,
+    clip_name,
+)
+from genreast.data.song_table import SongRow
+from genreast.data.splits import SPLITS
+from genreast.data.work_folder import MARK, WorkFolder, cut_settings
+from genreast.errors import UserError, one_line
+
+SCHEMA = pa.schema({"song_id": pa.string(), "record": pa.string(), "fingerprint": pa.binary()})
+
+
+def keep(
+    rows: list[SongRow], records: dict[str, SongRecord], work: WorkFolder, args: PrepareArguments
+) -> None:
+    """Write what is known of the songs into the dataset, in the order of `rows`.
+
+    Left out are songs that could not be read, and those whose clips the dataset does not hold.
+    Raises OSError when the disk is full.
+    """
+    settings = cut_settings(args)
+    known = [
+        _as_asked(record, settings)
+        for row in rows
+        if (record := records.get(row.song_id))
+        and (row.split or record.status not in ("used", "unreadable"))
+    ]
+    schema = SCHEMA.with_metadata({MARK: json.dumps(_settings(work), sort_keys=True)})
+    with parquet_writer(work.dataset / RECORDS_FILE, schema) as write:
+        for start in range(0, len(known), ROWS_A_GROUP):
+            group = [
+                {
+                    "song_id": record.song_id,
+                    "record": json.dumps(asdict(record)),
+                    "fingerprint": _fingerprint(work, record),
+                }
+                for record in known[start : start + ROWS_A_GROUP]
+            ]
+            write(pa.Table.from_pylist(group, schema=schema))
+
+
+def clip_sources(work: WorkFolder, args: PrepareArguments) -> list[Path]:
+    """The datasets whose clips can be taken: that of --clips_from, and the one that is updated.
+
+    Raises UserError where the one that was asked for has none for these settings.
+    """
+    found = []
+    if args.clips_from:
+        found.append(Path(args.clips_from).resolve())
+        if why := _why_not(found[0], work):
+            raise UserError(f"--clips_from: {why}; leave it out to have every song decoded")
+    if work.replaces is not None and work.output not in found:
+        if why := _why_not(work.output, work):
+            print(f"{why}: every song is decoded again", file=sys.stderr)
+        else:
+            found.append(work.output)
+    return found
+
+
+def take(dataset: Path, library: Library, work: WorkFolder, args: PrepareArguments) -> None:
+    """Put what a dataset holds of the library's songs where a stopped run would have left it.
+
+    A clip that is not as it was written leaves its song to be cut. Raises OSError when the disk is
+    full.
+    """
+    settings = cut_settings(args)
+    files = {song.song_id: (library.root / song.path).absolute() for song in library.songs}
+    known = {}
+    for row in _rows(dataset / RECORDS_FILE, ["song_id", "record"]):
+        song_id, file = row["song_id"], files.get(row["song_id"])
+        if file and not SongRecord.load(work.songs, song_id, file, settings):
+            record = SongRecord.parse(row["record"], file, settings)
+            if record and record.song_id == song_id:
+                known[song_id] = record
+                # A clip left there may be a link into a dataset, not to be written over.
+                shutil.rmtree(work.clips / song_id, ignore_errors=True)
+    clips = _clips(dataset, known, work.clips)
+    total = sum(len(record.starts) for record in known.values())
+    for _ in bar(clips, total=total, unit="clip", desc="taking clips", disable=not total):
+        pass
+    taken = 0
+    for row in _rows(dataset / RECORDS_FILE, ["song_id", "fingerprint"]):
+        record = known.get(row["song_id"])
+        if record and _marks(record, work.clips / record.song_id) == record.clips:
+            if row["fingerprint"]:
+                path = work.clips / record.song_id / FINGERPRINT_FILE
+                path.write_bytes(row["fingerprint"])
+            record.save(work.songs)
+            taken += 1
+    told = f"{taken} of {len(files)} songs are as '{dataset}' has them, and not decoded again"
+    print(told, file=sys.stderr)
+
+
+def _clips(dataset: Path, known: dict[str, SongRecord], folder: Path) -> Iterator[None]:
+    """Link or copy each clip of the known songs to `folder`, one a step."""
+    for split in SPLITS:
+        for row in _rows(dataset / split / METADATA_FILE, ["file_name", "song_id"]):
+            clip = dataset / split / row["file_name"]
+            if row["song_id"] in known and clip.is_file():
+                link(clip, folder / row["song_id"] / clip.name)
+                yield
+        for shard in sorted((dataset / "data").glob(f"{split}-*.parquet")):
+            for row in _rows(shard, ["audio", "song_id"]):
+                if row["song_id"] in known:
+                    clip = folder / row["song_id"] / Path(row["audio"]["path"]).name
+                    clip.parent.mkdir(parents=True, exist_ok=True)
+                    clip.write_bytes(row["audio"]["bytes"])
+                    yield
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[dict]:
+    """The rows of a Parquet file, few of them at once: none where there is no file, and those
+    before it where one is damaged.
+    """
+    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS_A_GROUP, columns=columns):
+            yield from batch.to_pylist()
+
+
+def _marks(record: SongRecord, folder: Path) -> str:
+    """What `SongRecord.clips` is of the clips that lie in a folder; of none, an empty text."""
+    marks = hashlib.sha256()
+    for start in record.starts:
+        path = folder / clip_name(record.song_id, start)
+        if not path.is_file():
+            return "a clip is missing"
+        with open(path, "rb") as file:
+            marks.update(clip_mark(file.read(FLAC_HEAD), path.stat().st_size))
+    return marks.hexdigest() if record.starts else ""
+
+
+def _as_asked(record: SongRecord, settings: CutSettings) -> SongRecord:
+    """The record without what a stopped run measured and this one was not asked for."""
+    return replace(
+        record,
+        fingerprints=settings.fingerprints,
+        feature_stats=settings.feature_stats,
+        stats=record.stats if settings.feature_stats else {},
+    )
+
+
+def _fingerprint(work: WorkFolder, record: SongRecord) -> bytes | None:
+    if not (record.starts and record.fingerprints):
+        return None
+    return (work.clips / record.song_id / FINGERPRINT_FILE).read_bytes()
+
+
+def _settings(work: WorkFolder) -> dict:
+    return {name: work.settings[name] for name in (MARK, "cut")}
+
+
+def _why_not(dataset: Path, work: WorkFolder) -> str | None:
+    """Why no clip of a dataset can be taken, or None where they can."""
+    path, ours = dataset / RECORDS_FILE, _settings(work)
+    if not path.is_file():
+        return f"there is no '{path}', which prepare_dataset.py leaves in a dataset"
+    try:
+        written = (pq.read_schema(path).metadata or {}).get(MARK.encode(), b"{}")
+        theirs = json.loads(written)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"'{path}' cannot be read ({one_line(error)})"
+    if theirs.get(MARK) != ours[MARK]:
+        return f"'{dataset}' was made by another version of GenreAST than this, {ours[MARK]}"
+    for name, value in ours["cut"].items():
+        if theirs["cut"][name] != value:
+            return f"'{dataset}' was cut with --{name} {theirs['cut'][name]}, not {value}"
+    return None

@@ -1,0 +1,239 @@
+"""A dataset's songs are not decoded again, and what is made of them is the same as if they were."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from song_library import RATE, contents, make_library, melody, prepare
+
+from genreast.data import kept_records
+from genreast.data.song_record import RECORDS_FILE
+from genreast.errors import UserError
+from genreast.publishing.hub_dataset import stage_dataset
+
+
+@pytest.fixture
+def raw(tmp_path):
+    root = make_library(tmp_path / "raw", {"jazz": 4, "rock": 4}, seconds=(2, 5), suffixes=["flac"])
+    shutil.copy(root / "jazz/artist 0/Song 0.flac", root / "jazz/a copy.flac")
+    soundfile.write(root / "rock/silent.wav", np.zeros(RATE), RATE)
+    (root / "rock/broken.mp3").write_bytes(b"no sound")
+    return root
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "dataset"
+
+
+def decoded_anew(raw: Path, output: Path, *options) -> dict[str, bytes]:
+    """What the same command makes of the same songs without any earlier dataset's clips."""
+    earlier = output.with_name("earlier")
+    shutil.copytree(output, earlier)
+    (earlier / RECORDS_FILE).unlink()
+    # The page bears the name of its folder.
+    anew = output.with_name("anew") / output.name
+    prepare(raw, "--output_dir", anew, "--splits_from", earlier, "--clip_seconds", 2, *options)
+    return contents(anew)
+
+
+def spoil(raw: Path) -> None:
+    """Have every song hold noise where its sound was, in a file that looks the same."""
+    for path in filter(Path.is_file, raw.rglob("*.flac")):
+        before = path.stat()
+        path.write_bytes(os.urandom(before.st_size))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def stop_half_way(monkeypatch, *command) -> None:
+    """Run a command that stops once three of its songs are taken from an earlier dataset."""
+    marks, asked = kept_records._marks, []
+
+    def stops(*arguments):
+        asked.append(arguments)
+        return marks(*arguments) if len(asked) < 4 else sys.exit("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(kept_records, "_marks", stops)
+        prepare(*command)
+
+
+def replace_sound(clip: Path) -> None:
+    soundfile.write(clip, melody(99, 2.0), RATE)
+
+
+def cut_short(clip: Path) -> None:
+    clip.write_bytes(clip.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("form", ["files", "parquet"])
+def test_an_update_decodes_only_what_is_new_and_makes_the_same_dataset(raw, output, form, capsys):
+    options = ["--output_dir", output, "--format", form, "--clip_seconds", 2]
+    prepare(raw, *options)
+    soundfile.write(raw / "jazz/new.flac", melody(50, 3.0), RATE)
+    soundfile.write(raw / "rock/artist 1/Song 1.flac", melody(51, 3.0), RATE)  # another song
+    (raw / "rock/artist 2/Song 2.flac").unlink()
+    expected = decoded_anew(raw, output, "--format", form)
+    capsys.readouterr()
+    prepare(raw, *options, "--update")
+    # 11 files can be songs: not so the new one, the changed one, the copy and the broken one.
+    assert f"7 of 11 songs are as '{output}' has them" in capsys.readouterr().err
+    assert contents(output) == expected
+
+
+@pytest.mark.parametrize("form", ["files", "parquet"])
+def test_songs_that_are_known_are_not_even_read(raw, output, form):
+    (raw / "jazz/a copy.flac").unlink()
+    prepare(raw, "--output_dir", output, "--format", form)
+    before = contents(output)
+    spoil(raw)
+    prepare(raw, "--output_dir", output, "--format", form, "--update")
+    assert contents(output) == before
+
+
+def test_another_dataset_takes_the_clips_without_taking_disk(raw, output, tmp_path):
+    prepare(raw, "--output_dir", output)
+    other, anew = tmp_path / "other" / "same name", tmp_path / "anew" / "same name"
+    options = ["--seed", 5, "--group_by", "folder"]
+    prepare(raw, "--output_dir", anew, *options)
+    prepare(raw, "--output_dir", other, *options, "--clips_from", output)
+    assert contents(other) == contents(anew)
+    inodes = {path.stat().st_ino for path in output.rglob("*.flac")}
+    assert inodes == {path.stat().st_ino for path in other.rglob("*.flac")}
+
+
+def test_files_become_shards_and_shards_files(raw, output, tmp_path):
+    prepare(raw, "--output_dir", output)
+    shards, files = tmp_path / "shards", tmp_path / "again" / output.name
+    prepare(raw, "--output_dir", shards, "--format", "parquet", "--clips_from", output)
+    prepare(raw, "--output_dir", files, "--clips_from", shards)
+    assert contents(files) == contents(output)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, cut_short, replace_sound])
+def test_a_clip_that_is_not_as_it_was_written_has_its_song_cut_again(raw, output, harm, capsys):
+    prepare(raw, "--output_dir", output)
+    before = contents(output)
+    clip = next((output / "train").rglob("*.flac"))
+    harm(clip)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update")
+    assert "8 of 11 songs are as" in capsys.readouterr().err
+    assert contents(output) == before
+
+
+def test_what_a_stopped_run_linked_is_not_written_through(raw, output, tmp_path, monkeypatch):
+    prepare(raw, "--output_dir", output)
+    before = contents(output)
+    other, shards = tmp_path / "other", tmp_path / "shards"
+    stop_half_way(monkeypatch, raw, "--output_dir", other, "--clips_from", output)
+    linked = next((tmp_path / "other.work/clips").glob("song-1-*/*.flac"))
+    assert linked.stat().st_nlink == 2
+    soundfile.write(raw / "jazz/artist 1/Song 1.flac", melody(60, 3.0), RATE)
+    soundfile.write(raw / "rock/artist 1/Song 1.flac", melody(61, 3.0), RATE)
+    prepare(raw, "--output_dir", shards, "--format", "parquet")
+    prepare(raw, "--output_dir", other, "--clips_from", shards)
+    assert contents(output) == before
+
+
+def test_a_run_that_is_stopped_as_it_takes_clips_is_gone_on_with(raw, output, monkeypatch):
+    prepare(raw, "--output_dir", output)
+    before = contents(output)
+    stop_half_way(monkeypatch, raw, "--output_dir", output, "--update")
+    assert contents(output) == before
+    prepare(raw, "--output_dir", output, "--update")
+    assert contents(output) == before and not output.with_name("dataset.work").exists()
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def another_s(path: Path) -> None:
+    pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
+
+
+def of_another_version(path: Path) -> None:
+    table = pq.read_table(path)
+    facts = json.loads(table.schema.metadata[b"genreast"]) | {"genreast": "0.0.1"}
+    pq.write_table(table.replace_schema_metadata({"genreast": json.dumps(facts)}), path)
+
+
+@pytest.mark.parametrize(
+    "harm, words",
+    [
+        (Path.unlink, "there is no '.*song_records.parquet'"),
+        (damaged, "'.*song_records.parquet' cannot be read"),
+        (another_s, "'.*dataset' was made by another version"),
+        (of_another_version, "'.*dataset' was made by another version"),
+    ],
+)
+def test_records_that_cannot_be_used_are_told_and_do_no_harm(
+    raw, output, harm, words, tmp_path, capsys
+):
+    prepare(raw, "--output_dir", output)
+    before = contents(output)
+    harm(output / RECORDS_FILE)
+    with pytest.raises(UserError, match=f"--clips_from: {words}"):
+        prepare(raw, "--output_dir", tmp_path / "other", "--clips_from", output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "raw"]
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update")
+    assert re.search(f"{words}.*: every song is decoded again", capsys.readouterr().err)
+    assert contents(output) == before
+
+
+def test_rows_that_are_damaged_have_their_songs_cut_again(raw, output, capsys):
+    """The file's end, which is read first, tells nothing of them."""
+    prepare(raw, "--output_dir", output)
+    before = contents(output)
+    path = output / RECORDS_FILE
+    content = bytearray(path.read_bytes())
+    content[4:2000] = os.urandom(1996)
+    path.write_bytes(content)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update")
+    assert "0 of 11 songs are as" in capsys.readouterr().err
+    assert contents(output) == before
+
+
+@pytest.mark.parametrize("flag", ["--duplicates=ignore", "--feature_stats=false"])
+def test_what_was_not_measured_is_measured_where_it_is_asked_for(raw, output, flag, tmp_path):
+    less, anew = tmp_path / "less", tmp_path / "anew" / output.name
+    prepare(raw, "--output_dir", anew)
+    prepare(raw, "--output_dir", less, flag)
+    prepare(raw, "--output_dir", output, "--clips_from", less)
+    assert contents(output) == contents(anew)
+
+
+def test_the_records_do_not_go_public(raw, output, tmp_path):
+    prepare(raw, "--output_dir", output)
+    assert (output / RECORDS_FILE).is_file()
+    stage_dataset(output, "alice/songs", None, False, tmp_path / "staged")
+    assert RECORDS_FILE not in contents(tmp_path / "staged")
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--clip_seconds", 5], "was cut with --clip_seconds 10.0, not 5.0"),
+        (["--max_clips_per_song", 2], "was cut with --max_clips_per_song None, not 2"),
+    ],
+)
+def test_clips_that_were_cut_otherwise_are_not_taken(raw, output, options, words, tmp_path, capsys):
+    prepare(raw, "--output_dir", output)
+    anew = tmp_path / "anew" / output.name
+    with pytest.raises(UserError, match=words):
+        prepare(raw, "--output_dir", anew, "--clips_from", output, *options)
+    prepare(raw, "--output_dir", anew, *options)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update", *options)
+    assert f"{words}: every song is decoded again" in capsys.readouterr().err
+    assert contents(output) == contents(anew)
