@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import yaml
 from conftest import run_training
 
 from genreast.data.audiofolder import load_splits
-from genreast.training.model_folder import git_commit, training_config
+from genreast.training.model_folder import training_config
 
 
 def test_a_dataset_from_the_hub_is_recorded_as_one(make_trainer, genre_dataset):
@@ -50,23 +49,3 @@ def test_the_record_names_no_folder_above_and_the_next_command_can_be_pasted(
     following = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
     words = ["python", "evaluate_model.py", "my model", "--dataset", theirs]
     assert shlex.split(following) == [*words, "--split", "validation", *column]
-
-
-def test_the_commit_of_a_changed_checkout_is_told_to_be_so(tmp_path):
-    def git(*words):
-        names = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", *names, *words], cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    assert git_commit(tmp_path) is None
-    git("init")
-    (tmp_path / "code.py").write_text("1\n")
-    git("add", ".")
-    git("commit", "-m", "first")
-    git("tag", "-a", "v1", "-m", "a tag")
-    commit = git("rev-parse", "HEAD")
-    assert git_commit(tmp_path) == commit
-    (tmp_path / "code.py").write_text("2\n")
-    assert git_commit(tmp_path) == f"{commit}-dirty"

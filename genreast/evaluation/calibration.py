@@ -23,7 +23,7 @@ def fit_temperature(
     if (logits.argmax(1) == labels).all():
         return None, "all that was validated on is judged rightly"
     if (logits[rows, labels] - logits.mean(1)).mean() <= 0:  # the slope at 1 / T = 0
-        return None, "on the validation split the model does not better than even odds"
+        return None, "on the validation split the model does no better than even odds"
 
     def loss(exponent: float) -> float:
         # Without the floor of `metrics.log_loss`, which forgives sure mistakes: convex in 1 / T.

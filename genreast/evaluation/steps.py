@@ -20,6 +20,7 @@ from genreast.inference.classifier import GenreClassifier
 from genreast.lock import LOCK_FILE, alone
 from genreast.pretrained import read_config, weights_fingerprint
 from genreast.training.held_out import as_trained, training_record
+from genreast.versions import git_commit, versions
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def measure(task: Task, args: EvaluateArguments) -> tuple[dict[str, Any], Scored
         "comparison": comparison.compare(songs, args.compare, task.made) if args.compare else None,
         "precision": str(task.classifier.dtype).removeprefix("torch."),
         "unreadable": unreadable,
+        "versions": versions(),
+        "git_commit": git_commit(),
     }
     return metrics, clips, songs
 

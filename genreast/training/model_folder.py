@@ -2,12 +2,9 @@
 
 import json
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -22,11 +19,7 @@ from genreast.training.progress import learning_curves
 from genreast.training.recipe import TrainArguments
 from genreast.training.run_folder import METRICS_FILE
 from genreast.training.trainer import GenreTrainer
-
-LIBRARIES = (
-    *("torch", "transformers", "datasets", "accelerate", "torchcodec", "huggingface_hub"),
-    *("numpy", "scipy", "scikit-learn"),
-)
+from genreast.versions import git_commit, versions
 
 
 def save(
@@ -92,14 +85,11 @@ def training_config(
             "labels": names,
             "splits": songs,
         },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
+        "versions": versions(),
         "device": device.type,
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "processes": args.world_size,
-        "git_commit": git_commit(Path(__file__).resolve().parent),
+        "git_commit": git_commit(),
     }
 
 
@@ -131,19 +121,6 @@ def portable(value):
         inside = path.is_relative_to(Path.cwd())
         return str(path.relative_to(Path.cwd())) if inside else path.name
     return value
-
-
-def git_commit(folder: Path) -> str | None:
-    """The commit of a folder's checkout, if it is one; `-dirty` follows where files were changed
-    since.
-    """
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
-    command += ["--exclude", "*"]  # no tag
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return result.stdout.strip() or None
 
 
 def write_yaml(content: dict, path: Path) -> None:
