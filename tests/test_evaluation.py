@@ -83,7 +83,7 @@ def test_the_files_of_an_evaluation_agree(evaluate_model, tiny_model, data, tmp_
         assert song["label"] == GENRES[int(song["song_id"].removeprefix("test")) % 3]
         assert song["clips"] == "2" and song["group"].startswith("artist")
     assert metrics["model_fingerprint"] == weights_fingerprint(str(tiny_model))
-    assert metrics["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(metrics["versions"]["torch"])  # or also +cu130
     assert metrics["calibration"]["clip"]["before"]["ece"] == metrics["clip"]["ece"]
     assert Image.open(out / "confusion_matrix.png").width > 300
     assert not list(out.glob("*.part"))

@@ -12,7 +12,6 @@ import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,8 +75,7 @@ def test_the_space_holds_the_page_and_what_it_imports(staged):
 def test_its_requirements_are_the_project_s_and_name_all_that_it_imports(staged):
     pins = dict(line.split("==") for line in (staged / "requirements.txt").read_text().split())
     ours = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.M))
-    for name, pinned in pins.items():
-        assert pinned == ours.get(name, version(name).partition("+")[0]), name
+    assert pins.items() <= ours.items()
     imported = set()
     for path in staged.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
