@@ -1,4 +1,4 @@
-"""Imports go one way, that of the README's tree, scripts are thin, and every file is named."""
+"""Imports go one way, that of CONTRIBUTING's tree, scripts are thin, and every file is named."""
 
 import ast
 import re
@@ -8,12 +8,14 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "genreast"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TREE = README.partition("\ngenreast/\n")[2].partition("\n```")[0]
+README, CONTRIBUTING = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
+)
+TREE = CONTRIBUTING.partition("\ngenreast/\n")[2].partition("\n```")[0]
 
 
 def named_in_the_tree() -> list[str]:
-    """The modules in the order of the README, as `audio` and `data.songs`."""
+    """The modules in the order of the tree, as `audio` and `data.songs`."""
     names, package = [], ""
     for line in TREE.splitlines():
         indent, name = re.match(r"(│   |    )?[├└]── (\w+(?:/|\.py))", line).groups()
@@ -98,9 +100,11 @@ def test_nothing_imports_a_script():
         assert not names & scripts, path
 
 
-def test_the_readme_names_every_module_once_and_every_script():
+def test_every_module_is_named_once_and_every_script_and_package():
     assert sorted(ORDER) == sorted(map(dotted, MODULES))
-    assert not [path.name for path in SCRIPTS if f"\n{path.name} " not in README]
+    packages = {path.parent.name for path in MODULES} - {PACKAGE.name}
+    lines = [f"── {name}/ " for name in packages] + [f"\n{path.name} " for path in SCRIPTS]
+    assert not [line for line in lines if line not in README]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
