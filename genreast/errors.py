@@ -74,7 +74,9 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"nothing can be written in '{folder}': {error.strerror}") from error
+        raise UserError(
+            f"nothing can be written in '{folder}' ({error.strerror}); name another folder"
+        ) from error
 
 
 def when_ended(act: Callable[[int, object], None]) -> None:

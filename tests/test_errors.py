@@ -72,7 +72,7 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"nothing can be written in '.*/file/x': Not a directory"):
+    with pytest.raises(UserError, match=r"nothing can be written in '.*/file/x' .Not a directory"):
         check_writable(tmp_path / "file" / "x")
 
 

@@ -1,6 +1,5 @@
 """Scanning: every file listed, links followed, names that mislead no library."""
 
-import os
 import re
 
 import pytest
@@ -60,18 +59,39 @@ def test_links_are_followed_and_loops_end(tree):
     }
 
 
-def test_a_folder_that_may_not_be_read_is_listed(tree, monkeypatch):
-    root, scandir = tree("jazz/a.mp3", "jazz/locked/b.mp3", "rock/a.mp3"), os.scandir
+@pytest.mark.parametrize(
+    "mode, listed",
+    [
+        (0o000, {"jazz/locked": "a folder that may not be read"}),
+        (
+            0o400,  # its names are told, and no more
+            {
+                "jazz/locked/b.mp3": "in a folder that may not be entered",
+                "jazz/locked/deeper": "a folder that may not be read",
+            },
+        ),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_listed(tree, mode, listed, no_privileges):
+    root = tree("jazz/a.mp3", "jazz/locked/b.mp3", "jazz/locked/deeper/c.mp3", "rock/a.mp3")
+    (root / "jazz/locked").chmod(mode)
+    try:
+        files = [file for file in read_library(root).files if file.status]
+    finally:
+        (root / "jazz/locked").chmod(0o700)
+    assert {file.path: file.reason for file in files} == listed
+    assert {(file.genre, file.status) for file in files} == {("jazz", "unreadable")}
 
-    def refuse(folder):  # as for a user without the right; root has it everywhere
-        if str(folder).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(folder))
-        return scandir(folder)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    (locked,) = (file for file in read_library(root).files if file.status)
-    assert (locked.path, locked.genre, locked.status) == ("jazz/locked", "jazz", "unreadable")
-    assert locked.reason == "a folder that may not be read"
+def test_where_genres_are_missing_folders_that_may_not_be_read_are_told(tree, no_privileges):
+    root = tree("jazz/a.mp3", "rock/a.mp3")
+    (root / "jazz").chmod(0o000)
+    words = "only one genre, 'rock'.*1 could not be read, such as 'jazz': a folder that may not"
+    try:
+        with pytest.raises(UserError, match=words):
+            read_library(root)
+    finally:
+        (root / "jazz").chmod(0o700)
 
 
 def test_ids_are_unique_where_names_are_not(tree):

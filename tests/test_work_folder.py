@@ -379,3 +379,18 @@ def test_a_run_that_starts_as_another_ends_keeps_a_third_out(raw, output, monkey
     with third:
         pass
     assert list(output.parent.iterdir()) == []
+
+
+def test_what_may_not_be_written_to_is_told_before_a_song_is_cut(raw, output, no_privileges):
+    prepare(raw, "--output_dir", output)
+    for folder, options in (
+        (output.parent, ["--output_dir", output.with_name("other")]),
+        (output, ["--output_dir", output, "--update"]),
+    ):
+        folder.chmod(0o500)
+        try:
+            with pytest.raises(UserError, match=f"nothing can be written in '{folder}'"):
+                prepare(raw, *options)
+        finally:
+            folder.chmod(0o700)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]

@@ -67,7 +67,8 @@ def read_library(
     enough = sorted(name for name, count in songs.items() if count >= min_songs)
     genres = _in_order(enough, indexed=genre_by != "tag")
     if len(genres) < 2:
-        raise UserError(_too_few(list(genres.values()), root, genre_by, min_songs))
+        too_few = _too_few(list(genres.values()), root, genre_by, min_songs)
+        raise UserError(too_few + _told_unreadable(files))
 
     def placed(file: SongFile) -> SongFile:
         name = names.get(file.path, "")
@@ -151,6 +152,14 @@ def _in_order(names: list[str], indexed: bool) -> dict[str, str]:
             raise UserError(f"'{other}' and '{name}' both name the genre '{genre}'; rename one")
         genres[name] = genre
     return genres
+
+
+def _told_unreadable(files: list[SongFile]) -> str:
+    unreadable = [file for file in files if file.status == "unreadable"]
+    if not unreadable:
+        return ""
+    first = unreadable[0]
+    return f". {len(unreadable)} could not be read, such as '{first.path}': {first.reason}"
 
 
 def _refuse_splits(folders: list[str], root: Path) -> None:

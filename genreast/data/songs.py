@@ -110,7 +110,11 @@ def _walk(root: Path, folder: str, above: frozenset) -> Iterator[tuple[str, str]
         try:
             is_dir, target = entry.is_dir(), entry.stat()
         except OSError:
-            yield path, "a link to nothing, or in a folder that may not be read"
+            if entry.is_symlink():
+                yield path, "a link to nothing, or to what may not be read"
+            else:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                yield path, NO_ENTRY if is_folder else "in a folder that may not be entered"
             continue
         if not is_dir:
             yield path, "" if entry.is_file() else NO_FILE

@@ -23,7 +23,7 @@ from genreast.data.seals import check_replaceable
 from genreast.data.song_record import file_version
 from genreast.data.song_table import SONGS_FILE
 from genreast.data.songs import is_junk
-from genreast.errors import UserError
+from genreast.errors import UserError, check_writable
 from genreast.lock import alone
 from genreast.tables import is_table
 
@@ -74,7 +74,7 @@ class WorkFolder:
         paths = {"raw_dir": raw_dir, "output_dir": str(self.output)}
         self.command = _without(ANY_WAY, asdict(args)) | paths
         self.is_open = False
-        self.output.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(self.output.parent)
 
     def __enter__(self) -> "WorkFolder":
         refusal = f"another run is at work on '{self.output}'; wait for it"
@@ -113,6 +113,7 @@ class WorkFolder:
                     " their split), or name another --output_dir"
                 )
             self.replaces = check_replaceable(self.output)
+            check_writable(self.output)  # to rename a folder is to write to it
         return None
 
     def open(self) -> None:
