@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -150,6 +151,45 @@ def test_a_run_that_is_stopped_as_it_takes_clips_is_gone_on_with(raw, output, mo
     assert contents(output) == before
     prepare(raw, "--output_dir", output, "--update")
     assert contents(output) == before and not output.with_name("dataset.work").exists()
+
+
+def augmented(dataset: Path) -> None:
+    """A clip of another sound under a clip's name, in a folder of its own."""
+    for metadata in dataset.rglob("metadata.parquet"):
+        table = pq.read_table(metadata)
+        (metadata.parent / "louder").mkdir()
+        names = [f"louder/{Path(name).name}" for name in table["file_name"].to_pylist()]
+        for name in names:
+            soundfile.write(metadata.parent / name, melody(99, 2.0), RATE)
+        louder = table.set_column(0, table.schema.field(0), pa.array(names))
+        pq.write_table(pa.concat_tables([table, louder]), metadata)
+
+
+def with_shards(dataset: Path) -> None:
+    """Shards of the user's beside the clips, of which they hold other sound."""
+    for metadata in dataset.rglob("metadata.parquet"):
+        table = pq.read_table(metadata)
+        names = [Path(name).name for name in table["file_name"].to_pylist()]
+        sound = pa.array([{"bytes": b"another sound", "path": name} for name in names])
+        shard = dataset / "data" / f"{metadata.parent.name}-00000-of-00001.parquet"
+        shard.parent.mkdir(exist_ok=True)
+        pq.write_table(table.drop_columns("file_name").append_column("audio", sound), shard)
+
+
+def doubled(dataset: Path) -> None:
+    for metadata in dataset.rglob("metadata.parquet"):
+        pq.write_table(pa.concat_tables([pq.read_table(metadata)] * 2), metadata)
+
+
+@pytest.mark.parametrize("edit", [augmented, with_shards, doubled])
+def test_a_dataset_that_its_user_has_made_more_of_is_not_written_into(raw, output, edit, tmp_path):
+    prepare(raw, "--output_dir", output)
+    expected = contents(output)
+    edit(output)
+    before = contents(output)
+    prepare(raw, "--output_dir", tmp_path / "other" / output.name, "--clips_from", output)
+    assert contents(output) == before
+    assert contents(tmp_path / "other" / output.name) == expected
 
 
 def damaged(path: Path) -> None:

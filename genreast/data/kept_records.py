@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from genreast.arguments import PrepareArguments
 from genreast.bars import bar
-from genreast.data.audiofolder import METADATA_FILE
 from genreast.data.clip_files import ROWS_A_GROUP, link, parquet_writer
 from genreast.data.cuts import CutSettings
 from genreast.data.genres import Library
@@ -121,19 +120,23 @@ def take(dataset: Path, library: Library, work: WorkFolder, args: PrepareArgumen
 
 
 def _clips(dataset: Path, known: dict[str, SongRecord], folder: Path) -> Iterator[None]:
-    """Link or copy each clip of the known songs to `folder`, one a step."""
+    """Link or copy each clip of the known songs to `folder`, one a step; each is known by its name,
+    whatever a user has made of the dataset's tables.
+    """
     for split in SPLITS:
-        for row in _rows(dataset / split / METADATA_FILE, ["file_name", "song_id"]):
-            clip = dataset / split / row["file_name"]
-            if row["song_id"] in known and clip.is_file():
-                link(clip, folder / row["song_id"] / clip.name)
+        for clip in (dataset / split).glob("*/*.flac"):
+            song_id = clip.name.rpartition("_")[0]
+            if song_id in known and clip.is_file():
+                link(clip, folder / song_id / clip.name)
                 yield
         for shard in sorted((dataset / "data").glob(f"{split}-*.parquet")):
             for row in _rows(shard, ["audio", "song_id"]):
-                if row["song_id"] in known:
-                    clip = folder / row["song_id"] / Path(row["audio"]["path"]).name
+                sound = row["audio"] or {}
+                if row["song_id"] in known and sound.get("path") and sound.get("bytes"):
+                    clip = folder / row["song_id"] / Path(sound["path"]).name
                     clip.parent.mkdir(parents=True, exist_ok=True)
-                    clip.write_bytes(row["audio"]["bytes"])
+                    if not clip.exists():  # as in `link`
+                        clip.write_bytes(sound["bytes"])
                     yield
 
 
