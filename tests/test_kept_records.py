@@ -192,6 +192,20 @@ def test_a_dataset_that_its_user_has_made_more_of_is_not_written_into(raw, outpu
     assert contents(tmp_path / "other" / output.name) == expected
 
 
+def test_of_clips_that_are_links_the_files_are_taken(raw, output, tmp_path):
+    """A tool that keeps versions of data may have moved the files elsewhere."""
+    prepare(raw, "--output_dir", output)
+    expected = contents(output)
+    (tmp_path / "store").mkdir()
+    for clip in list(output.rglob("*.flac")):
+        stored = clip.rename(tmp_path / "store" / clip.name)
+        clip.symlink_to(stored)
+    other = tmp_path / "other" / output.name
+    prepare(raw, "--output_dir", other, "--clips_from", output)
+    assert contents(other) == expected
+    assert not any(path.is_symlink() for path in other.rglob("*"))
+
+
 def damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
 

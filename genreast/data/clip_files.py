@@ -17,12 +17,12 @@ ROWS_A_GROUP = 100  # clips read at once, about 20 MB; the Dataset Viewer reads 
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no links. A target that
-    stands already stays as it is.
+    """Give a file a second name, or copy it where the file system has no links; of a symbolic link
+    the file that it leads to. A target that stands already stays as it is.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        os.link(os.path.realpath(source), target)
     except FileExistsError:
         pass  # it may be a second name of another's file, which a copy would write into
     except OSError:
