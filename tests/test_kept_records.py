@@ -206,6 +206,18 @@ def test_of_clips_that_are_links_the_files_are_taken(raw, output, tmp_path):
     assert not any(path.is_symlink() for path in other.rglob("*"))
 
 
+def test_of_a_shard_no_more_than_a_few_clips_lie_in_memory(tmp_path):
+    clips = [{"sound": os.urandom(100_000)} for _ in range(kept_records.ROWS_A_GROUP)]
+    group = pa.Table.from_pylist(clips)
+    with pq.ParquetWriter(tmp_path / "shard.parquet", group.schema) as shard:
+        for _ in range(8):
+            shard.write_table(group)
+    before = pa.total_allocated_bytes()
+    rows = kept_records._rows(tmp_path / "shard.parquet", ["sound"])
+    most = max(pa.total_allocated_bytes() - before for _ in rows)
+    assert most < 5 * group.nbytes  # read ahead, it is more than all eight
+
+
 def damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
 

@@ -144,7 +144,10 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict]:
     """The rows of a Parquet file, few of them at once: none where there is no file, and those
     before it where one is damaged.
     """
-    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
+    with (
+        contextlib.suppress(pa.ArrowException, OSError),
+        pq.ParquetFile(path, pre_buffer=False) as file,  # read ahead, all of it would stay
+    ):
         for batch in file.iter_batches(ROWS_A_GROUP, columns=columns):
             yield from batch.to_pylist()
 
