@@ -270,6 +270,50 @@ def test_rows_that_are_damaged_have_their_songs_cut_again(raw, output, capsys):
     assert contents(output) == before
 
 
+def without_prints(rows: pa.Table) -> pa.Table:
+    nothing = pa.nulls(len(rows), pa.binary())
+    return rows.set_column(rows.column_names.index("fingerprint"), "fingerprint", nothing)
+
+
+def without_column(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns("fingerprint")
+
+
+def with_other_facts(rows: pa.Table) -> pa.Table:
+    facts = [json.loads(record) for record in rows["record"].to_pylist()]
+    other = pa.array([json.dumps(record | {"samples": record["samples"] + 1}) for record in facts])
+    return rows.set_column(rows.column_names.index("record"), "record", other)
+
+
+@pytest.mark.parametrize("change", [without_prints, without_column, with_other_facts])
+def test_rows_that_are_not_as_they_were_written_are_not_taken(raw, output, change, capsys):
+    """Parquet finds no fault with them."""
+    prepare(raw, "--output_dir", output)
+    before = contents(output)
+    rows = pq.read_table(output / RECORDS_FILE)
+    pq.write_table(change(rows), output / RECORDS_FILE)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update")
+    # A song that is silent has no fingerprint to lose.
+    assert re.search(r"\b[01] of 11 songs are as", capsys.readouterr().err)
+    assert contents(output) == before
+
+
+@pytest.mark.parametrize("sound", [None, {"bytes": b"no name", "path": None}])
+def test_rows_of_a_shard_without_sound_or_its_name_are_passed_over(raw, output, sound, capsys):
+    """So others may have written it."""
+    prepare(raw, "--output_dir", output, "--format", "parquet")
+    before = contents(output)
+    for shard in (output / "data").iterdir():
+        rows = pq.read_table(shard)
+        sounds = pa.array([sound] * len(rows), rows["audio"].type)
+        pq.write_table(rows.set_column(rows.column_names.index("audio"), "audio", sounds), shard)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--format", "parquet", "--update")
+    assert "1 of 11 songs are as" in capsys.readouterr().err  # the silent one
+    assert contents(output) == before
+
+
 @pytest.mark.parametrize("flag", ["--duplicates=ignore", "--feature_stats=false"])
 def test_what_was_not_measured_is_measured_where_it_is_asked_for(raw, output, flag, tmp_path):
     less, anew = tmp_path / "less", tmp_path / "anew" / output.name

@@ -1,8 +1,9 @@
 """What is known of a dataset's songs, kept in it, so that another need not decode them again.
 
-`song_records.parquet` holds the record and the fingerprint of each song. With the dataset's own
-clips that is all there is of a song once it is cut: put where a stopped run would have left it, the
-next run goes on from there. Only songs whose file is the same, cut by the same settings, are taken.
+`song_records.parquet` holds the record and the fingerprint of each song, and a seal over them. With
+the dataset's own clips that is all there is of a song once it is cut: put where a stopped run would
+have left it, the next run goes on from there. Only songs whose file is the same, cut by the same
+settings, are taken.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ from genreast.data.splits import SPLITS
 from genreast.data.work_folder import MARK, WorkFolder, cut_settings
 from genreast.errors import UserError, one_line
 
-SCHEMA = pa.schema({"song_id": pa.string(), "record": pa.string(), "fingerprint": pa.binary()})
+SEALED = {"song_id": pa.string(), "record": pa.string(), "fingerprint": pa.binary()}
+SCHEMA = pa.schema(SEALED | {"seal": pa.binary()})
 
 
 def keep(
@@ -64,7 +66,8 @@ def keep(
                 }
                 for record in known[start : start + ROWS_A_GROUP]
             ]
-            write(pa.Table.from_pylist(group, schema=schema))
+            sealed = [row | {"seal": _seal(row)} for row in group]
+            write(pa.Table.from_pylist(sealed, schema=schema))
 
 
 def clip_sources(work: WorkFolder, args: PrepareArguments) -> list[Path]:
@@ -92,30 +95,36 @@ def take(dataset: Path, library: Library, work: WorkFolder, args: PrepareArgumen
     full.
     """
     settings = cut_settings(args)
-    files = {song.song_id: (library.root / song.path).absolute() for song in library.songs}
+    sources = {song.song_id: (library.root / song.path).absolute() for song in library.songs}
+    missing = {
+        song_id: source
+        for song_id, source in sources.items()
+        if not SongRecord.load(work.songs, song_id, source, settings)
+    }
+    if not missing:
+        return
     known = {}
-    for row in _rows(dataset / RECORDS_FILE, ["song_id", "record"]):
-        song_id, file = row["song_id"], files.get(row["song_id"])
-        if file and not SongRecord.load(work.songs, song_id, file, settings):
-            record = SongRecord.parse(row["record"], file, settings)
-            if record and record.song_id == song_id:
-                known[song_id] = record
-                # A clip left there may be a link into a dataset, not to be written over.
-                shutil.rmtree(work.clips / song_id, ignore_errors=True)
+    for row in _rows(dataset / RECORDS_FILE, SCHEMA.names):
+        song_id = row["song_id"]
+        intact = song_id in missing and row["seal"] == _seal(row)
+        if intact and (record := SongRecord.parse(row["record"], missing[song_id], settings)):
+            known[song_id] = record
+            folder = work.clips / song_id
+            # A clip left there may be a link into a dataset, not to be written over.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            if row["fingerprint"]:
+                (folder / FINGERPRINT_FILE).write_bytes(row["fingerprint"])
     clips = _clips(dataset, known, work.clips)
     total = sum(len(record.starts) for record in known.values())
     for _ in bar(clips, total=total, unit="clip", desc="taking clips", disable=not total):
         pass
     taken = 0
-    for row in _rows(dataset / RECORDS_FILE, ["song_id", "fingerprint"]):
-        record = known.get(row["song_id"])
-        if record and _marks(record, work.clips / record.song_id) == record.clips:
-            if row["fingerprint"]:
-                path = work.clips / record.song_id / FINGERPRINT_FILE
-                path.write_bytes(row["fingerprint"])
+    for song_id, record in known.items():
+        if _marks(record, work.clips / song_id) == record.clips:
             record.save(work.songs)
             taken += 1
-    told = f"{taken} of {len(files)} songs are as '{dataset}' has them, and not decoded again"
+    told = f"{taken} of {len(missing)} songs are as '{dataset}' has them, and not decoded again"
     print(told, file=sys.stderr)
 
 
@@ -134,22 +143,21 @@ def _clips(dataset: Path, known: dict[str, SongRecord], folder: Path) -> Iterato
                 sound = row["audio"] or {}
                 if row["song_id"] in known and sound.get("path") and sound.get("bytes"):
                     clip = folder / row["song_id"] / Path(sound["path"]).name
-                    clip.parent.mkdir(parents=True, exist_ok=True)
                     if not clip.exists():  # as in `link`
                         clip.write_bytes(sound["bytes"])
                     yield
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict]:
-    """The rows of a Parquet file, few of them at once: none where there is no file, and those
-    before it where one is damaged.
+    """The rows of a Parquet file, few of them at once: none where there is no file or it lacks a
+    column, and those before it where one is damaged.
     """
     with (
-        contextlib.suppress(pa.ArrowException, OSError),
+        contextlib.suppress(pa.ArrowException, OSError, ValueError, KeyError),
         pq.ParquetFile(path, pre_buffer=False) as file,  # read ahead, all of it would stay
     ):
         for batch in file.iter_batches(ROWS_A_GROUP, columns=columns):
-            yield from batch.to_pylist()
+            yield from batch.select(columns).to_pylist()
 
 
 def _marks(record: SongRecord, folder: Path) -> str:
@@ -178,6 +186,11 @@ def _fingerprint(work: WorkFolder, record: SongRecord) -> bytes | None:
     if not (record.starts and record.fingerprints):
         return None
     return (work.clips / record.song_id / FINGERPRINT_FILE).read_bytes()
+
+
+def _seal(row: dict) -> bytes:
+    """What tells a row as it was written: Parquet does not see that a disk has changed it."""
+    return hashlib.sha256(repr([row[name] for name in SEALED]).encode()).digest()
 
 
 def _settings(work: WorkFolder) -> dict:
