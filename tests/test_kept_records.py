@@ -144,12 +144,15 @@ def test_what_a_stopped_run_linked_is_not_written_through(raw, output, tmp_path,
     assert contents(output) == before
 
 
-def test_a_run_that_is_stopped_as_it_takes_clips_is_gone_on_with(raw, output, monkeypatch):
+def test_a_run_that_is_stopped_as_it_takes_clips_is_gone_on_with(raw, output, monkeypatch, capsys):
     prepare(raw, "--output_dir", output)
     before = contents(output)
     stop_half_way(monkeypatch, raw, "--output_dir", output, "--update")
     assert contents(output) == before
+    capsys.readouterr()
     prepare(raw, "--output_dir", output, "--update")
+    # Three of the eleven are there, and two cannot be.
+    assert "6 of 8 songs are as" in capsys.readouterr().err
     assert contents(output) == before and not output.with_name("dataset.work").exists()
 
 
@@ -226,6 +229,13 @@ def another_s(path: Path) -> None:
     pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
 
 
+def cut_by_fewer_settings(path: Path) -> None:
+    table = pq.read_table(path)
+    facts = json.loads(table.schema.metadata[b"genreast"])
+    del facts["cut"]["clip_seconds"]
+    pq.write_table(table.replace_schema_metadata({"genreast": json.dumps(facts)}), path)
+
+
 def of_another_version(path: Path) -> None:
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"genreast"]) | {"genreast": "0.0.1"}
@@ -239,6 +249,7 @@ def of_another_version(path: Path) -> None:
         (damaged, "'.*song_records.parquet' cannot be read"),
         (another_s, "'.*dataset' was made by another version"),
         (of_another_version, "'.*dataset' was made by another version"),
+        (cut_by_fewer_settings, "'.*dataset' was cut with --clip_seconds None, not 10.0"),
     ],
 )
 def test_records_that_cannot_be_used_are_told_and_do_no_harm(
@@ -254,6 +265,23 @@ def test_records_that_cannot_be_used_are_told_and_do_no_harm(
     prepare(raw, "--output_dir", output, "--update")
     assert re.search(f"{words}.*: every song is decoded again", capsys.readouterr().err)
     assert contents(output) == before
+
+
+def test_what_another_dataset_gives_is_not_said_to_be_decoded(raw, output, tmp_path, capsys):
+    """Neither where the one that is updated has no records, nor where both have the same."""
+    other = tmp_path / "other"
+    prepare(raw, "--output_dir", output)
+    prepare(raw, "--output_dir", other, "--clips_from", output)
+    capsys.readouterr()
+    prepare(raw, "--output_dir", output, "--update", "--clips_from", other)
+    told = capsys.readouterr().err
+    assert f"9 of 11 songs are as '{other}' has them" in told
+    assert f"0 of 2 songs are as '{output}' has them" in told
+    (output / RECORDS_FILE).unlink()
+    prepare(raw, "--output_dir", output, "--update", "--clips_from", other)
+    told = capsys.readouterr().err
+    assert f"9 of 11 songs are as '{other}' has them" in told
+    assert "every song" not in told
 
 
 def test_rows_that_are_damaged_have_their_songs_cut_again(raw, output, capsys):

@@ -81,10 +81,11 @@ def clip_sources(work: WorkFolder, args: PrepareArguments) -> list[Path]:
         if why := _why_not(found[0], work):
             raise UserError(f"--clips_from: {why}; leave it out to have every song decoded")
     if work.replaces is not None and work.output not in found:
-        if why := _why_not(work.output, work):
-            print(f"{why}: every song is decoded again", file=sys.stderr)
-        else:
+        why = _why_not(work.output, work)
+        if not why:
             found.append(work.output)
+        elif not found:
+            print(f"{why}: every song is decoded again", file=sys.stderr)
     return found
 
 
@@ -210,6 +211,6 @@ def _why_not(dataset: Path, work: WorkFolder) -> str | None:
     if theirs.get(MARK) != ours[MARK]:
         return f"'{dataset}' was made by another version of GenreAST than this, {ours[MARK]}"
     for name, value in ours["cut"].items():
-        if theirs["cut"][name] != value:
-            return f"'{dataset}' was cut with --{name} {theirs['cut'][name]}, not {value}"
+        if (other := theirs["cut"].get(name)) != value:
+            return f"'{dataset}' was cut with --{name} {other}, not {value}"
     return None
