@@ -52,11 +52,12 @@ def test_the_table_of_runs_holds_settings_and_scores(
 
 def test_folds_test_each_song_once_and_keep_groups_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    raw = make_library(tmp_path / "path/to/songs", {"jazz": 10, "rock": 10}, (1.0, 1.5), ("wav",))
+    raw = make_library(tmp_path / "path/to/songs", {"jazz": 10, "NA": 10}, (1.0, 1.5), ("wav",))
     shutil.copyfile(raw / "jazz/artist 0/Song 0.wav", raw / "jazz/again.wav")
     assert prepare(raw, "--output_dir", "data/processed") == 0
     exec(FOLDS, {})
-    tables = [pd.read_csv(f"fold_{number}.csv") for number in range(5)]
+    tables = [pd.read_csv(f"fold_{number}.csv", keep_default_na=False) for number in range(5)]
+    assert set(tables[0]["genre"]) == {"jazz", "NA"}
     tested = pd.concat(table[table["split"] == "test"] for table in tables)
     assert sorted(tested["path"]) == sorted(tables[0]["path"]) and len(tested) == 20
     [words] = in_shell(PREPARE, fold="0")
