@@ -179,6 +179,18 @@ def with_shards(dataset: Path) -> None:
         pq.write_table(table.drop_columns("file_name").append_column("audio", sound), shard)
 
 
+def test_sound_that_a_disk_has_changed_within_a_shard_is_not_taken(raw, output):
+    options = ["--output_dir", output, "--format", "parquet"]
+    prepare(raw, *options)
+    before = contents(output)
+    for shard in (output / "data").iterdir():
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    prepare(raw, *options, "--update")
+    assert contents(output) == before
+
+
 def doubled(dataset: Path) -> None:
     for metadata in dataset.rglob("metadata.parquet"):
         pq.write_table(pa.concat_tables([pq.read_table(metadata)] * 2), metadata)

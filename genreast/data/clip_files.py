@@ -67,7 +67,7 @@ def parquet_writer(path: Path, schema: pa.Schema, **options) -> Iterator[Callabl
     # than any takes it, and is written here. What of it is never filled takes no memory.
     with (
         open(path, "wb", buffering=2 * SHARD_BYTES) as file,
-        pq.ParquetWriter(file, schema, **options) as writer,
+        pq.ParquetWriter(file, schema, write_page_checksum=True, **options) as writer,
     ):
 
         def write(table: pa.Table) -> None:

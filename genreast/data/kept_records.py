@@ -155,7 +155,8 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict]:
     """
     with (
         contextlib.suppress(pa.ArrowException, OSError, ValueError, KeyError),
-        pq.ParquetFile(path, pre_buffer=False) as file,  # read ahead, all of it would stay
+        # Read ahead, all of it would stay in memory.
+        pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file,
     ):
         for batch in file.iter_batches(ROWS_A_GROUP, columns=columns):
             yield from batch.select(columns).to_pylist()
