@@ -254,11 +254,18 @@ def of_another_version(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({"genreast": json.dumps(facts)}), path)
 
 
+def of_other_json(path: Path) -> None:
+    table = pq.read_table(path)
+    facts = json.loads(table.schema.metadata[b"genreast"]) | {"cut": 3}
+    pq.write_table(table.replace_schema_metadata({"genreast": json.dumps(facts)}), path)
+
+
 @pytest.mark.parametrize(
     "harm, words",
     [
         (Path.unlink, "there is no '.*song_records.parquet'"),
         (damaged, "'.*song_records.parquet' cannot be read"),
+        (of_other_json, "'.*song_records.parquet' cannot be read"),
         (another_s, "'.*dataset' was made by another version"),
         (of_another_version, "'.*dataset' was made by another version"),
         (cut_by_fewer_settings, "'.*dataset' was cut with --clip_seconds None, not 10.0"),

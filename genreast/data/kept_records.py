@@ -207,11 +207,13 @@ def _why_not(dataset: Path, work: WorkFolder) -> str | None:
     try:
         written = (pq.read_schema(path).metadata or {}).get(MARK.encode(), b"{}")
         theirs = json.loads(written)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        version, cut = theirs.get(MARK), theirs.get("cut", {})
+        others = {name: cut.get(name) for name in ours["cut"]}
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:  # or other JSON
         return f"'{path}' cannot be read ({one_line(error)})"
-    if theirs.get(MARK) != ours[MARK]:
+    if version != ours[MARK]:
         return f"'{dataset}' was made by another version of GenreAST than this, {ours[MARK]}"
     for name, value in ours["cut"].items():
-        if (other := theirs["cut"].get(name)) != value:
-            return f"'{dataset}' was cut with --{name} {other}, not {value}"
+        if others[name] != value:
+            return f"'{dataset}' was cut with --{name} {others[name]}, not {value}"
     return None
