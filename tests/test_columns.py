@@ -2,14 +2,16 @@
 
 import shutil
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import sounds
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
-from genreast.data.audiofolder import METADATA_FILE, load_splits
+from genreast.data.audiofolder import METADATA_FILE, PREPARATION_FILE, load_splits
 from genreast.data.columns import label_names
 from genreast.errors import UserError
+from genreast.publishing.hub_dataset import check_dataset_dir
 from genreast.training.held_out import with_validation
 
 
@@ -103,3 +105,39 @@ def test_an_edited_table_is_checked_too(genre_dataset, tmp_path):
     pq.write_table(table.set_column(column, table.schema.field(column), [labels]), path)
     with pytest.raises(UserError, match=r"2 of \d+ rows of the validation split have no label"):
         load_splits(folder)
+
+
+@pytest.mark.parametrize(
+    "found, put", [(b'"dtype"', b'"dtypf"'), (b'"label": {', b'"label": 5, {')]
+)
+def test_a_table_whose_columns_are_damaged_is_named(genre_dataset, tmp_path, found, put):
+    """A disk has changed a byte of the JSON in its schema, which Parquet does not see."""
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "validation" / METADATA_FILE
+    table = pq.read_table(path)
+    written = table.schema.metadata[b"huggingface"].replace(found, put)
+    pq.write_table(table.replace_schema_metadata({"huggingface": written}), path)
+    for read in (load_splits, check_dataset_dir):
+        with pytest.raises(UserError, match=f"what '{path}' says of its columns is damaged"):
+            read(folder)
+
+
+def test_labels_that_have_lost_their_names_are_told(genre_dataset, tmp_path):
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    (folder / PREPARATION_FILE).write_text("{}")
+    path = folder / "train" / METADATA_FILE
+    pd.read_parquet(path).to_parquet(path)
+    with pytest.raises(UserError, match=f"'{path}' has lost the names of its genres"):
+        load_splits(folder)
+
+
+def test_a_table_of_another_s_names_its_genres_itself(genre_dataset, tmp_path):
+    """An audiofolder whose table names songs, as ours do, but spells genres and has no groups."""
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    for path in folder.glob(f"*/{METADATA_FILE}"):
+        table = pd.read_parquet(path)[["file_name", "label", "song_id"]]
+        table["label"] = table["label"].map(["rock", "jazz", "disco"].__getitem__)
+        table.to_parquet(path)
+    splits = load_splits(folder)
+    assert label_names(splits) == ["disco", "jazz", "rock"]
+    assert splits["train"]["group"][:] == splits["train"]["song_id"][:]

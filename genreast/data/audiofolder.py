@@ -11,9 +11,24 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Audio, Dataset, DatasetDict, Features, load_dataset, load_from_disk
+from datasets import (
+    Audio,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
 
-from genreast.data.columns import COLUMNS, check_labels, conform, label_names
+from genreast.data.columns import (
+    COLUMNS,
+    check_labels,
+    conform,
+    features_of,
+    is_ours,
+    label_names,
+)
 from genreast.data.dataset_refusals import dataset_faults
 from genreast.data.given_splits import called_here
 from genreast.data.splits import SPLITS
@@ -47,7 +62,7 @@ def load_splits(
         splits = DatasetDict(
             {split: _read_split(folder / split) for split in SPLITS if (folder / split).is_dir()}
         )
-        if columns == COLUMNS:
+        if columns == COLUMNS and all(map(is_ours, splits.values())):
             check_labels(splits)
             return splits
         return conform(splits, dataset, *columns)
@@ -131,9 +146,14 @@ def _read_split(folder: Path) -> Dataset:
     if not table.is_file():
         raise UserError(f"'{table}' is missing: prepare the dataset again")
     metadata = pq.read_table(table)
-    features = Features.from_arrow_schema(metadata.schema)
-    features = Features({"audio": Audio(decode=False), **features})
+    features = Features({"audio": Audio(decode=False), **features_of(metadata.schema, table)})
     del features["file_name"]
+    nameless = isinstance(features["label"], Value) and features["label"].dtype.startswith("int")
+    if nameless and (folder.parent / PREPARATION_FILE).is_file():
+        raise UserError(
+            f"'{table}' has lost the names of its genres, which its schema held, as it does in an"
+            " edit with pandas: prepare the dataset again"
+        )
     root = folder.resolve()
     paths = [
         {"bytes": None, "path": str(root / name)} for name in metadata["file_name"].to_pylist()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
-from genreast.errors import UserError
+from genreast.errors import UserError, one_line
 
 COLUMNS = ("audio", "label", "song_id")  # as we call them
 
@@ -26,6 +26,26 @@ def clip_columns(names: list[str]) -> Features:
             "start": Value("float64"),
         }
     )
+
+
+def features_of(schema: pa.Schema, source: Path) -> Features:
+    """What the columns of a Parquet file hold, by the metadata of its schema where it has any.
+
+    Raises UserError where they are damaged; `source` is the file, or the folder that it lies in.
+    """
+    try:
+        return Features.from_arrow_schema(schema)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:  # each for other bytes
+        raise UserError(
+            f"what '{source}' says of its columns is damaged ({one_line(error, 100)}): prepare the"
+            " dataset again, or copy it again"
+        ) from error
+
+
+def is_ours(split: Dataset) -> bool:
+    """Whether a split has the columns of one made here, and names the genres of its labels."""
+    features = split.features
+    return isinstance(features["label"], ClassLabel) and features.keys() >= {"group", "start"}
 
 
 def conform(

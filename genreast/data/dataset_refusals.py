@@ -15,6 +15,10 @@ from genreast.hub_refusals import hub_words
 
 NO_SCRIPTS = "Dataset scripts are no longer supported"  # as `datasets` begins to say it
 NO_CONFIG = ("Config name is missing", "BuilderConfig")  # likewise
+FAULTS = (  # a damaged file lets errors of many kinds through
+    *(OSError, ValueError, TypeError, AttributeError),
+    *(DatasetGenerationError, httpx2.HTTPError),
+)
 
 
 @contextlib.contextmanager
@@ -36,7 +40,7 @@ def dataset_faults(dataset: str | Path) -> Iterator[None]:
             f" it in Parquet, such as '{repo_id}@refs/convert/parquet' where the Hub made one, or"
             f" `hf download {repo_id} --repo-type dataset` and prepare its songs"
         ) from error
-    except (OSError, ValueError, DatasetGenerationError, httpx2.HTTPError) as error:
+    except FAULTS as error:
         if isinstance(error, ValueError) and str(error).startswith(NO_CONFIG):
             repo_id, revision = split_revision(dataset)
             names = ", ".join(get_dataset_config_names(repo_id, revision=revision))

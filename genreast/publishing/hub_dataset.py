@@ -24,6 +24,7 @@ from genreast.data.audiofolder import (
     preparation,
 )
 from genreast.data.clip_files import link, write_shards
+from genreast.data.columns import features_of, is_ours
 from genreast.data.song_table import SONGS_FILE
 from genreast.data.splits import SPLITS
 from genreast.errors import UserError, one_line
@@ -85,9 +86,7 @@ def fingerprint_of(dataset_dir: Path) -> str | None:
     None where another made its tables."""
     tables = _splits(dataset_dir).items()
     splits = DatasetDict({split: Dataset(table) for split, table in tables})
-    known = splits["train"].features
-    ours = isinstance(known["label"], ClassLabel) and known.keys() >= {"group", "start"}
-    return dataset_fingerprint(splits) if ours else None
+    return dataset_fingerprint(splits) if is_ours(splits["train"]) else None
 
 
 def stage_dataset(
@@ -154,8 +153,9 @@ def _splits(dataset_dir: Path) -> dict[str, pa.Table]:
 
 
 def _without_sound(path: Path) -> pa.Table:
-    names = pq.read_schema(path).names
-    return pq.read_table(path, columns=[name for name in names if name != "audio"])
+    schema = pq.read_schema(path)
+    features_of(schema, path)  # which tells where they are damaged
+    return pq.read_table(path, columns=[name for name in schema.names if name != "audio"])
 
 
 def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: bool) -> str:

@@ -28,7 +28,7 @@ from datasets import (
 from huggingface_hub import constants
 
 from genreast.data.audiofolder import is_prepared
-from genreast.data.columns import check_columns, conform
+from genreast.data.columns import check_columns, conform, features_of
 from genreast.data.dataset_refusals import dataset_faults
 from genreast.data.given_splits import called_here
 from genreast.errors import UserError
@@ -101,7 +101,7 @@ def read_shards(
             schema = pq.ParquetFile(file).schema_arrow
         there = schema.names
         check_columns(there, audio_column, label_column, song_column, dataset)
-        known = features or Features.from_arrow_schema(schema)
+        known = features or features_of(schema, shards[0])
         small = dict.fromkeys([label_column, song_column, "group", "start"])
         small = Features({name: known[name] for name in small if name in known and name in there})
         # Only where no column names the songs do the paths of the clips.
