@@ -290,3 +290,10 @@ def test_a_missing_cluster_is_said(raw, tmp_path, monkeypatch):
         prepare(raw, "--output_dir", tmp_path / "dataset", "--dask", "tcp://127.0.0.1:9")
     assert time.monotonic() - start < 20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_with_nothing_left_to_cut_no_cluster_is_asked_for(raw, tmp_path):
+    prepare(raw, "--output_dir", tmp_path / "dataset")
+    asked = ["--clips_from", tmp_path / "dataset", "--dask", "tcp://127.0.0.1:9"]  # nobody there
+    prepare(raw, "--output_dir", tmp_path / "other" / "dataset", *asked)
+    assert contents(tmp_path / "other" / "dataset") == contents(tmp_path / "dataset")

@@ -55,10 +55,12 @@ def cut_songs(
             arguments = (source, song.song_id, work.path, settings)
             tasks.append(Task(arguments, PATIENCE + size / BYTES_A_SECOND))
     tasks.sort(key=lambda task: -task.seconds)  # the longest first: no worker is left with one
-    if args.dask:
+    if not tasks:
+        results = []
+    elif args.dask:
         results = run_dask(CUT_SONG, tasks, args.dask)
     else:
-        workers = min(args.num_workers or usable_cores(), max(len(tasks), 1))
+        workers = min(args.num_workers or usable_cores(), len(tasks))
         results = run_local(CUT_SONG, tasks, workers)
     cutting = bar(total=len(library.songs), initial=len(records), unit="song", desc="cutting songs")
     with _disk_faults(work), cutting:
