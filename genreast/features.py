@@ -75,8 +75,13 @@ def log_mel(
     In float64 the result is the extractor's to 1e-4. In float32, two to three times faster, the
     quietest bins of a loud frame are off by up to a few 1e-4 after normalisation.
 
-    Raises ValueError for waveforms shorter than one frame of 400 samples.
+    Raises ValueError for what is no such tensor, and for one of less than a frame of 400 samples.
     """
+    if not isinstance(waveforms, torch.Tensor) or waveforms.ndim != 2:
+        raise ValueError(
+            f"waveforms are a {type(waveforms).__name__} of shape {tuple(np.shape(waveforms))};"
+            " expected a tensor (batch, samples), as torch.from_numpy(samples)[None] of one"
+        )
     if waveforms.shape[-1] < FRAME_LENGTH:
         raise ValueError(
             f"{waveforms.shape[-1]} samples are shorter than one frame of {FRAME_LENGTH} (25 ms)"
@@ -127,7 +132,7 @@ class LogMel(nn.Module):
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, samples) and the real samples of each (batch,) → (batch, max_length, mel)."""
         dtype = torch.float64 if self.exact and not self.training else torch.float32
-        waveforms = waveforms[:, : num_samples(self.max_length)]
+        waveforms = waveforms[..., : num_samples(self.max_length)]
         features = log_mel(waveforms, self.num_mel_bins, dtype)
         if lengths is not None:
             real = num_frames(lengths).to(features.device)

@@ -73,6 +73,20 @@ def test_frames_are_counted_as_kaldi_counts_them():
         log_mel(torch.zeros(1, 399))
 
 
+@pytest.mark.parametrize("make", [lambda: log_mel, lambda: LogMel(ASTFeatureExtractor()).eval()])
+@pytest.mark.parametrize(
+    "sound, words",
+    [
+        (torch.zeros(16_000), r"Tensor of shape \(16000,\)"),
+        (torch.zeros(1, 1, 16_000), r"Tensor of shape \(1, 1, 16000\)"),
+        (np.zeros((1, 16_000), np.float32), r"ndarray of shape \(1, 16000\)"),
+    ],
+)
+def test_what_is_no_batch_of_waveforms_is_told_the_shape_that_is(make, sound, words):
+    with pytest.raises(ValueError, match=rf"{words}; expected a tensor \(batch, samples\)"):
+        make()(sound)
+
+
 def test_statistics_equal_two_passes_in_any_parts(tmp_path):
     generator = torch.Generator().manual_seed(0)
     parts = [torch.randn(frames, 128, generator=generator) * 4 - 7 for frames in (10, 900, 1, 333)]
