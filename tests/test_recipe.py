@@ -55,6 +55,31 @@ def test_settings_that_do_not_go_together_are_refused(settings, words, tmp_path)
 
 
 @pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"save_steps": 15},
+            r"15 with --eval_steps 10 \(--logging_steps\); .* set --save_steps 10 or",
+        ),
+        (
+            {"save_steps": 15, "eval_steps": 30},
+            "15 with --eval_steps 30; .* set --save_steps 30 or",
+        ),
+        ({"save_steps": 15, "eval_steps": 0.5}, "--save_steps is 15 with --eval_steps 0.5; the"),
+        ({"save_steps": 0.3, "eval_steps": 0.1}, None),
+        ({"save_steps": 30, "eval_steps": 10}, None),
+    ],
+)
+def test_what_is_saved_is_judged_when_the_best_is_to_be_picked(settings, words, tmp_path):
+    settings |= {"output_dir": str(tmp_path), "eval_strategy": "steps", "save_strategy": "steps"}
+    if words:
+        with pytest.raises(UserError, match=words):
+            TrainArguments(**settings)
+        settings["load_best_model_at_end"] = False
+    TrainArguments(**settings)
+
+
+@pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--optim", "adamw_anyprecision"], "--optim adamw_anyprecision cannot be used: Please"),

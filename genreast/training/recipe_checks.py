@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from fractions import Fraction
 
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import (
@@ -201,6 +202,8 @@ def _check_best(args: TrainingArguments, faults: Faults) -> None:
             f"--save_strategy is {saved} with --eval_strategy {judged}; the best checkpoint is one "
             "that is judged when it is saved: set both alike, or --load_best_model_at_end false",
         )
+        if judged == saved == "steps":
+            _check_steps(args, faults)
     metric = args.metric_for_best_model
     level, _, name = metric.partition("_")
     faults.unless(
@@ -213,6 +216,22 @@ def _check_best(args: TrainingArguments, faults: Faults) -> None:
         args.greater_is_better != lower,
         f"--metric_for_best_model is '{metric}', better the {'lower' if lower else 'higher'}; "
         f"set --greater_is_better {str(not lower).lower()}",
+    )
+
+
+def _check_steps(args: TrainingArguments, faults: Faults) -> None:
+    """Whether each checkpoint is saved at a step that is judged."""
+    judged, saved = args.eval_steps or args.logging_steps, args.save_steps
+    if not (0 < judged < math.inf and 0 < saved < math.inf):
+        return  # the Trainer's to take or to refuse
+    alike = (judged < 1) == (saved < 1)  # both numbers of steps, or both shares of all
+    multiple = Fraction(str(saved)) % Fraction(str(judged)) == 0  # 0.3 of 0.1, as no float is
+    default = "" if args.eval_steps else " (--logging_steps)"
+    faults.unless(
+        alike and multiple,
+        f"--save_steps is {saved:g} with --eval_steps {judged:g}{default}; the best checkpoint is"
+        f" one that is judged when it is saved: set --save_steps {judged:g} or a multiple of it, or"
+        " --load_best_model_at_end false",
     )
 
 
