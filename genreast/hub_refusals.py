@@ -1,17 +1,18 @@
 """Why the Hub gives no model or dataset, in words."""
 
 import os
+from pathlib import Path
 
-from genreast.errors import one_line
+from genreast.errors import DISK_FULL, one_line
 
 
 def hub_words(error: BaseException, kind: str = "model") -> str:
     """Why the files of a model or dataset could not be had, from the chain of exceptions."""
     from huggingface_hub import errors
 
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
-        chain.append(cause)
+    chain = _chain(error)
+    if refusal := refusal_of_home(error):
+        return f"cannot be loaded: {refusal}"
     if any("Invalid credentials" in str(each) for each in chain):
         return "is kept back, for the token is not accepted: `hf auth login`, or renew HF_TOKEN"
     if any("[Errno 2]" in str(each) for each in chain) and (lost := lost_certificates()):
@@ -65,3 +66,33 @@ def lost_certificates() -> str | None:
     if not path or os.path.isfile(path):
         return None
     return f"SSL_CERT_FILE is '{path}', which is no file: name one of certificates, or unset it"
+
+
+def refusal_of_home(error: BaseException) -> str | None:
+    """What the system says of the folder that the Hub's client works in, where an error came of it;
+    that of a full disk names no file.
+    """
+    from huggingface_hub import constants
+
+    variable = "HF_HUB_CACHE" if "HF_HUB_CACHE" in os.environ else "HF_HOME"
+    for each in _chain(error):
+        if not isinstance(each, OSError):
+            continue
+        full = each.errno in DISK_FULL
+        path = each.filename or (constants.HF_HUB_CACHE if full else "")
+        if any(map(Path(str(path)).is_relative_to, (constants.HF_HOME, constants.HF_HUB_CACHE))):
+            remedy = "make room" if full else "see who may read and write there"
+            return (
+                f"'{path}', where the Hub's client keeps what it reads, cannot be used"
+                f" ({each.strerror}): {remedy}, or name another folder in the environment variable"
+                f" {variable}"
+            )
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error, and those that it came of."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return chain

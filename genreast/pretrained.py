@@ -15,7 +15,7 @@ from typing import Any
 from genreast.audio import SAMPLING_RATE
 from genreast.errors import UserError, one_line
 from genreast.hub_ids import could_be_on_the_hub, not_asked, split_revision
-from genreast.hub_refusals import hub_words
+from genreast.hub_refusals import hub_words, refusal_of_home
 
 MODEL_TYPE = "audio-spectrogram-transformer"
 ONE_LABEL = "single_label_classification"  # whose scores are a softmax
@@ -119,7 +119,7 @@ def _faults(name: str) -> Iterator[None]:
             " download or copy them again"
         ) from error
     except (OSError, ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
-        words = one_line(error)
+        words = refusal_of_home(error) or one_line(error)
         if "ignore_mismatched_sizes" in words:
             words = f"its weights have other shapes than its {CONFIG_FILE} says"
         raise UserError(f"model '{name}' cannot be loaded: {words}") from error

@@ -1,10 +1,15 @@
 """A small file of a Hub repository: there, not there, or nobody can tell."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from conftest import ROOT
 from huggingface_hub import HfApi, constants
 
 from genreast.data.audiofolder import dataset_fingerprint, load_splits
@@ -110,6 +115,29 @@ def test_why_a_dataset_cannot_be_had_is_said_as_of_a_model(own_hub, hub, monkeyp
         from_pretrained("alice/genre")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "and the Hub is off (HF_HUB_OFFLINE); make one" in refusal("alice/songs")
+
+
+@pytest.mark.parametrize(
+    ("home", "limit", "words"),
+    [("full", 10_000, "File too large): make room"), ("file", -1, "Not a directory): see who")],
+)
+def test_where_the_client_cannot_keep_what_it_reads_its_folder_is_named(
+    home, limit, words, own_hub, hub, tiny_model, tmp_path
+):
+    own_hub.upload_folder(folder_path=tiny_model, repo_id="alice/genre")
+    (tmp_path / "file").touch()
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, -1))\n"  # bytes
+        "from genreast.inference import GenreClassifier\n"
+        "GenreClassifier.from_pretrained('alice/genre')\n"
+    )
+    environment = os.environ | hub.environment(tmp_path / home)
+    run = [sys.executable, "-c", code]
+    told = subprocess.run(run, env=environment, cwd=ROOT, capture_output=True, text=True).stderr
+    words = (
+        f"UserError: model 'alice/genre' cannot .*'{tmp_path / home}.*{re.escape(words)}.* HF_HOME"
+    )
+    assert re.search(words, told)
 
 
 def test_shards_in_the_cache_are_not_streamed_with_the_hub_off(own_hub, sharded, monkeypatch):
