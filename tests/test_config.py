@@ -195,11 +195,15 @@ def test_every_training_config_is_taken(path):
         assert value is None or taken == value, key
 
 
-def test_base_yaml_writes_out_the_defaults():
+@pytest.mark.parametrize(
+    ("config", "settings", "left_out"),
+    [("base", TrainArguments, UNLISTED), ("prepare/base", PrepareArguments, ("raw_dir",))],
+)
+def test_base_yaml_writes_out_the_defaults(config, settings, left_out):
     """Every setting of this project, with the value it has without any config, in their order."""
-    written = yaml.safe_load((ROOT / "configs/base.yaml").read_text())
-    fields = TrainArguments.__dataclass_fields__
-    own = [fields[name] for name in TrainArguments.__annotations__ if name not in UNLISTED]
+    written = yaml.safe_load((ROOT / f"configs/{config}.yaml").read_text())
+    fields = settings.__dataclass_fields__
+    own = [fields[name] for name in settings.__annotations__ if name not in left_out]
     defaults = {
         item.name: item.default_factory() if callable(item.default_factory) else item.default
         for item in own
