@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from genreast.data import workers
 from genreast.training import loading
 from genreast.training.loading import decoding_processes, fitting
 from genreast.training.recipe import TrainArguments
@@ -32,7 +31,7 @@ def test_a_trainer_counts_what_may_decode_beside_its_gpu(make_trainer, monkeypat
     trainer = make_trainer()
     assert trainer.args.dataloader_num_workers == 0, "a CPU has no cores to spare"
     monkeypatch.setattr(TrainArguments, "device", torch.device("cuda"))
-    monkeypatch.setattr(workers, "usable_cores", lambda: 16)
+    monkeypatch.setattr(loading, "usable_cores", lambda: 16)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setattr(loading, "shared_memory", lambda: math.inf)
     assert decoding_processes(trainer.args, trainer.train_clips) == 3

@@ -26,10 +26,10 @@ from genreast import errors
 from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError, run
 from genreast.training import batches
+from genreast.training.faults import plain_faults
 from genreast.training.recipe import TrainArguments
 from genreast.training.run_folder import check_shared, output_folder
 from genreast.training.trainer import GenreTrainer
-from genreast.training.training_faults import plain_faults
 
 OUT_OF_MEMORY = """
 import resource, sys

@@ -50,11 +50,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share_of_cores() -> int:
-    """The cores of each process that trains on this host."""
-    return usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def start_server() -> None:
     """Have a process import what workers need, from now on and beside the caller's own imports.
 

@@ -1,4 +1,6 @@
-"""How many processes decode clips beside a GPU, which is not to wait for them."""
+"""The cores of each process that trains, and how many others decode clips beside a GPU, which is
+not to wait for them.
+"""
 
 import math
 import multiprocessing
@@ -8,13 +10,22 @@ import shutil
 from accelerate.utils import gather_object
 
 from genreast.audio import SAMPLING_RATE
-from genreast.data.workers import share_of_cores
+from genreast.data.workers import usable_cores
 from genreast.training.batches import ClipDataset
 from genreast.training.recipe import TrainArguments
 from genreast.training.streaming import StreamedClips
 
 MOST_PROCESSES = 8  # for one GPU
 HELD = 3  # batches of a decoding process: two ahead, as a DataLoader's are, and one in the making
+
+
+def share_of_cores() -> int:
+    """The cores of each process that trains on this host."""
+    return usable_cores() // _processes_here()
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def decoding_processes(args: TrainArguments, train_clips: ClipDataset | StreamedClips) -> int:
@@ -27,7 +38,7 @@ def decoding_processes(args: TrainArguments, train_clips: ClipDataset | Streamed
         return 0
     clips = args.train_batch_size + args.eval_batch_size  # of both loaders at once
     batch_bytes = clips * 4 * SAMPLING_RATE * math.ceil(train_clips.longest_seconds())
-    shared = shared_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    shared = shared_memory() / _processes_here()
     found = fitting(share_of_cores(), batch_bytes, shared)
     return min(gather_object([found]))  # streamed clips are dealt out to as many everywhere
 

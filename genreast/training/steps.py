@@ -16,13 +16,14 @@ from transformers.utils import logging as transformers_logging
 from genreast.data.audiofolder import dataset_fingerprint, load_splits, preparation
 from genreast.data.columns import label_names
 from genreast.data.dataset_refusals import dataset_faults
-from genreast.data.workers import share_of_cores
 from genreast.errors import UserError
 from genreast.precision import remarks
 from genreast.training import model as models
 from genreast.training.batches import ClipDataset
 from genreast.training.checkpoints import checkpoints_in, standing
+from genreast.training.faults import plain_faults
 from genreast.training.held_out import with_validation
+from genreast.training.loading import share_of_cores
 from genreast.training.model_folder import save, training_config
 from genreast.training.probe import HeardAnew, ProbeTrainer, can_probe
 from genreast.training.progress import ProgressTable, summary
@@ -33,7 +34,6 @@ from genreast.training.shards import read_shards, with_sound
 from genreast.training.start import normalisation, seed_of_validation, start_model
 from genreast.training.streaming import StreamedClips
 from genreast.training.trainer import GenreTrainer
-from genreast.training.training_faults import plain_faults
 
 
 def fine_tune(args: TrainArguments) -> None:
