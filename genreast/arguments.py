@@ -1,4 +1,6 @@
-"""The settings of every script as checked dataclasses, but those of training, in `recipe`."""
+"""The settings of every script as checked dataclasses, but those of training, which stand in
+`training/recipe.py`.
+"""
 
 import math
 import os

@@ -12,8 +12,8 @@ from genreast.errors import DISK_FULL
 def at_once(path: str | Path) -> Iterator[Path]:
     """Where to write a file that is to get the name `path` once it is whole: `<path>.part`.
 
-    What stood there before stays until then. After an error it stays, and the part goes; a full
-    disk's, which names no file, gets the name.
+    What stood there before stays until then. After an error it stays for good, and the part is
+    removed. The error of a full disk names no file: it is given this one's name.
     """
     part = Path(f"{path}.part")
     try:

@@ -34,7 +34,8 @@ def set_window(config: Any, clip_seconds: float) -> None:
     """Note in the config, as `clip_seconds`, the length of window the model is trained on.
 
     Clips longer than the model can hear are cut to 10 s, or to its own window where that is less.
-    To the sample, for a shorter window would split the clips; none is shorter than a frame.
+    The length is exact to the sample, for a window that is one sample shorter than the clips would
+    split each of them in two. No window is shorter than a frame.
     """
     samples = max(round(clip_seconds * SAMPLING_RATE), FRAME_LENGTH)
     if samples > longest_window(config):

@@ -1,4 +1,4 @@
-"""The splits of a collection or of the user: what they are called, which a table gives a song."""
+"""Splits that a collection or the user gives: their names here, and each song's by a table."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,8 @@
-"""The long steps of `prepare_dataset.py`: songs are cut, and what they gave becomes a dataset."""
+"""The long steps of `prepare_dataset.py`: songs are cut, and what they gave becomes a dataset.
+
+The others stand in modules of their own: finding the songs in `genres`, choosing and splitting them
+in `selection`.
+"""
 
 import contextlib
 import shutil

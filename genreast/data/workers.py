@@ -41,7 +41,7 @@ class Failed(str):
 
 
 def by_name(function: str, *arguments: Any) -> Any:
-    """Call a function that is named `module:function`: who hands it out need not import it."""
+    """Call a function that is named `module:function`. Who hands it out need not import it."""
     return pkgutil.resolve_name(function)(*arguments)
 
 

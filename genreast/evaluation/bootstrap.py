@@ -176,8 +176,8 @@ def interval(values: np.ndarray, estimate: float, groups: int) -> list[float] | 
     tell their own spread as Student's t has it (Hesterberg 2015, "What Teachers Should Know About
     the Bootstrap", the expanded percentile interval). It holds the estimate.
 
-    None where groups are too few, and where both bounds are one, for resamples that are all or
-    nearly all alike are no certainty.
+    None where groups are too few. None too where both bounds are the same number: nearly all
+    resamples agree then, which does not make the score certain.
     """
     values = values[~np.isnan(values)]
     if groups < FEWEST_GROUPS or not len(values):

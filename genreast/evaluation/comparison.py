@@ -113,7 +113,7 @@ def compare(songs: Scored, other_folder: str | Path, made: dict[str, str]) -> di
     there = [row_there[songs.names[row]] for row in here]
     labels = songs.labels[here]
     groups = [songs.groups[row] for row in here]
-    # Both as `evaluation.write` leaves them, so that a model equals itself.
+    # Both as `scoring.write` leaves them, so that a model equals itself.
     ours, theirs = _logarithm(songs.probabilities[here]), other.logits[there]
     net = (ours.argmax(1) == labels).astype(int) - (theirs.argmax(1) == labels)
     return {

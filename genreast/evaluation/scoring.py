@@ -1,7 +1,7 @@
 """A model and a split → clips and songs with their scores, and the files of an evaluation folder.
 
-A clip is heard as `inference` hears a song, so that the numbers are those a user will get; one
-longer than the model's window is heard whole.
+A clip is heard as `GenreClassifier` hears a song, so that the numbers are those a user will get;
+one longer than the model's window is heard whole.
 """
 
 import csv

@@ -103,7 +103,8 @@ def collate(clips: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def filled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A batch without its empty places; where all are empty, one of them stays, to work along."""
+    """A batch without its empty places. Where all are empty one stays, so that this process too has
+    a forward pass: the others wait for it."""
     rows = batch["labels"] != NO_LABEL
     if rows.all():
         return batch

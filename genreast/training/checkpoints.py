@@ -19,7 +19,7 @@ class ResumableTrainer(Trainer):
     """The Trainer, whose checkpoints hold sound weights and are put back whole."""
 
     def _diverged(self, what: str) -> UserError:
-        """What to do where numbers have become none."""
+        """What to do where a loss, a weight or an answer is infinite or no number (NaN)."""
         if not self.state.global_step:
             return UserError(
                 f"{what}; nothing is learned yet: look at the start's weights and the augmentation"
@@ -30,7 +30,8 @@ class ResumableTrainer(Trainer):
         )
 
     def _save_checkpoint(self, model, trial):
-        """The Trainer's own, of weights that are numbers: what is saved can be gone on from."""
+        """The Trainer's own, refused where a weight is infinite or NaN: training could not go on
+        from what is saved then."""
         norm = torch.nn.utils.get_total_norm(model.parameters())
         if not torch.isfinite(norm):
             raise self._diverged(

@@ -146,8 +146,8 @@ class ClassificationLoss(nn.Module):
 def training_loss(args: TrainingArguments, counts: np.ndarray) -> ClassificationLoss:
     """The loss that a `TrainArguments` asks for, of classes with `counts` (classes,) of clips.
 
-    Each remedy is to what the one before it leaves: weights to how often sampling draws a genre,
-    the adjustment to that times its weight. Two of them so do not correct twice.
+    Each remedy corrects only what the one before it leaves. Weights follow from how often sampling
+    draws a genre; the adjustment follows from that, times the genre's weight.
     """
     shares = drawn_shares(counts, args.sampling_exponent)
     weights = class_weights(shares * counts.sum(), args.class_weights, args.effective_beta)

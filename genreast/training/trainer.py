@@ -152,12 +152,12 @@ class GenreTrainer(ResumableTrainer):
         return float(max(group["lr"] for group in self.optimizer.param_groups))
 
     def _update_auto_batch_size(self, batch_size):
-        """What a smaller batch was found to fit is the setting from then on, and is recorded."""
+        """The smaller batch that was found to fit is the setting from then on, and is recorded."""
         super()._update_auto_batch_size(batch_size)
         self.args.per_device_train_batch_size = batch_size // max(1, self.args.n_gpu)
 
     def _run_epoch(self, **options):
-        """None at all where a run is resumed that had lost its patience."""
+        """No epoch is run where the resumed run had already stopped early."""
         if not self.control.should_training_stop:
             super()._run_epoch(**options)
 
