@@ -67,7 +67,6 @@ def describe(
     earlier, given = tables.earlier, library.splits
     rows = [_row(file, records) for file in library.files]
     used = [row for row in rows if row.status == "used"]
-    links = []
     for dataset in earlier:
         dataset.recognise(used)
     try:
@@ -83,8 +82,20 @@ def describe(
         write_songs(rows, work.path)
         where = f"'{work.path / SONGS_FILE}' has the reason of each file that was left out"
         raise UserError(f"{error}. {where}") from error
-    if args.duplicates == "group":
-        links = _link_near(used, work)
+    _set_groups(used, records, tables, work, args)
+    _set_splits(used, earlier, given, args)
+    return rows
+
+
+def _set_groups(
+    used: list[SongRow],
+    records: dict[str, SongRecord],
+    tables: Tables,
+    work: WorkFolder,
+    args: PrepareArguments,
+) -> None:
+    """Give each song its group, and say how many are in none that a key names."""
+    links = _link_near(used, work) if args.duplicates == "group" else []
     tags = [records[row.song_id].tags for row in used]
     keys = _group_keys([row.path for row in used], tags, tables.groups, args)
     groups = joined_groups([row.song_id for row in used], keys, links)
@@ -93,6 +104,14 @@ def describe(
     if args.group_by != "song" and (alone := without_group(used)):
         why = why_without_group(args.group_by, args.genre_by == "folder")
         print(f"{alone} of {len(used)} songs {why}: each is its own group", file=sys.stderr)
+
+
+def _set_splits(
+    used: list[SongRow], earlier: list[Earlier], given: dict[str, str], args: PrepareArguments
+) -> None:
+    """Give each song the split of its group, by the user's table where it is `given`, and say which
+    songs are in another than an earlier dataset or the table had them in.
+    """
     before = {
         row.song_id: [split for dataset in earlier if (split := dataset.split_of(row))]
         for row in used
@@ -108,7 +127,6 @@ def describe(
     _tell_moved(used, before)
     if given:
         _tell_not_as_given(used, given, args.splits_table)
-    return rows
 
 
 def _tell_not_as_given(used: list[SongRow], given: dict[str, str], table: str) -> None:
