@@ -122,18 +122,8 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
 
     Raises UserError when Dask is not installed, no scheduler or worker answers, or it is lost.
     """
-    try:
-        from distributed import Client, KilledWorker, as_completed
-    except ImportError as error:
-        raise UserError("--dask needs Dask: pip install -e '.[dask]'") from error
-    try:
-        client = Client(address, timeout=PATIENCE)
-        client.wait_for_workers(1, timeout=PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(
-            f"no Dask scheduler with a worker answers at '{address}';"
-            " expected the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786"
-        ) from error
+    client = _dask_client(address)
+    from distributed import KilledWorker, as_completed
 
     def submit(task: Task):
         return client.submit(_within, function, task, pure=False)
@@ -171,6 +161,23 @@ def run_dask(function: Callable, tasks: list[Task], address: str) -> Iterator[tu
                 yield task, answer(submit(task))
             except KilledWorker:
                 yield task, Failed("the decoder crashed on it")
+
+
+def _dask_client(address: str) -> Any:
+    """A connection to a Dask scheduler that has a worker."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UserError("--dask needs Dask: pip install -e '.[dask]'") from error
+    try:
+        client = Client(address, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(
+            f"no Dask scheduler with a worker answers at '{address}';"
+            " expected the address that `dask scheduler` printed, such as tcp://10.0.0.1:8786"
+        ) from error
+    return client
 
 
 @contextlib.contextmanager
