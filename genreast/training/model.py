@@ -149,21 +149,10 @@ def from_pth(
     """A model from an original GenreAST state dict and the label names in their order.
 
     Its parameter names are those of earlier transformers, which `from_pretrained` maps to today's.
-    Raises UserError for a pickle that would run code, for the file is read as data, and where it is
-    no state dict of an AST with as many classes.
+    Raises UserError as `_read_pth` does, and where it is no state dict of an AST with as many
+    classes.
     """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"'{path}' holds more than tensors, and could run code: it was not loaded. Save it "
-            "with torch.save(model.state_dict(), …)"
-        ) from error
-    except (EOFError, LookupError) as error:
-        raise UserError(f"'{path}' is not a file that torch.save wrote") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be read as a state dict: {one_line(error)}") from error
-    loaded = loaded if isinstance(loaded, dict) else {}
+    loaded = _read_pth(path)
     weights = _without_wrapper(loaded)
     head = weights.get("classifier.dense.weight")
     positions = weights.get("audio_spectrogram_transformer.embeddings.position_embeddings")
@@ -194,6 +183,32 @@ def from_pth(
         label2id={name: index for index, name in enumerate(label_names)},
         attn_implementation=attn_implementation,
     )
+    return _model_of(weights, config, path)
+
+
+def _read_pth(path: Path) -> dict:
+    """What `torch.save` wrote; empty where it is no dict.
+
+    Raises UserError for a pickle that would run code, for the file is read as data.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{path}' holds more than tensors, and could run code: it was not loaded. Save it "
+            "with torch.save(model.state_dict(), …)"
+        ) from error
+    except (EOFError, LookupError) as error:
+        raise UserError(f"'{path}' is not a file that torch.save wrote") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as a state dict: {one_line(error)}") from error
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _model_of(
+    weights: dict[str, torch.Tensor], config: ASTConfig, path: Path
+) -> ASTForAudioClassification:
+    """The model of a config, with all of these weights, which came from `path`."""
     with tempfile.TemporaryDirectory() as folder:
         save_file(weights, Path(folder) / WEIGHTS_FILE, {"format": "pt"})
         config.save_pretrained(folder)
@@ -204,13 +219,13 @@ def from_pth(
         except (RuntimeError, ValueError, ArithmeticError) as error:
             raise UserError(
                 f"'{path}' does not fit an AST of 1024 frames and strides of 10, "
-                f"{head.shape[1]} wide, with heads of {HEAD_WIDTH}, as the original trained it"
+                f"{config.hidden_size} wide, with heads of {HEAD_WIDTH}, as the original trained it"
             ) from error
     left_out = sorted([*report["missing_keys"], *report["unexpected_keys"]])
     if left_out or report["mismatched_keys"]:
         raise UserError(
-            f"'{path}' does not fit an AST of {len(layers)} layers, {head.shape[1]} wide: "
-            f"{', '.join(left_out[:3]) or 'shapes differ'}"
+            f"'{path}' does not fit an AST of {config.num_hidden_layers} layers, "
+            f"{config.hidden_size} wide: {', '.join(left_out[:3]) or 'shapes differ'}"
         )
     return model
 
