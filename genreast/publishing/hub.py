@@ -250,7 +250,8 @@ def _commit(api, destination, operations, parent, local, attempt) -> tuple[str, 
         **place, additions=additions, revision=revision, create_pr=create_pr, free_memory=False
     )
     attempt.doing = "making the commit"
-    for wait in (*WAITS, None):
+    waits = iter(WAITS)
+    while True:
         try:
             made = api.create_commit(
                 **place,
@@ -267,10 +268,10 @@ def _commit(api, destination, operations, parent, local, attempt) -> tuple[str, 
             attempt.unsure = False
             if landed:
                 return landed
+            wait = next(waits, None)
             if wait is None or not is_transient(error):
                 raise
             time.sleep(max(wait, retry_after(error)))
-    raise AssertionError("unreachable")
 
 
 def _landed(api, destination, parent, local) -> tuple[str, str | None] | None:
