@@ -18,6 +18,7 @@ from genreast.training.imbalance import EpochSampler
 
 EMPTY = -1  # the index of a place in a batch that no clip fills
 NO_LABEL = -100  # of an empty place: the Trainer counts the others
+SAMPLED = 32  # clips that tell how long those of a split are
 
 
 class WholeSteps(Sampler[int]):
@@ -66,9 +67,9 @@ class ClipDataset(Dataset):
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             return list(pool.map(self.__getitem__, indices))
 
-    def longest_seconds(self, sample: int = 32) -> float:
+    def longest_seconds(self) -> float:
         """The longest of a few clips spread over the split, in seconds."""
-        step = max(1, len(self) // sample)
+        step = max(1, len(self) // SAMPLED)
         lengths = [len(self[index]["waveform"]) for index in range(0, len(self), step)]
         return max(lengths) / SAMPLING_RATE
 

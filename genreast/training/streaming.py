@@ -18,9 +18,11 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from genreast.audio import SAMPLING_RATE
-from genreast.training.batches import decode_clip
+from genreast.training.batches import SAMPLED, decode_clip
 from genreast.training.imbalance import EpochSampler
 from genreast.training.shards import RowGroups
+
+SAMPLED_GROUPS = 4  # row groups that the sampled clips are taken from: each is read for them
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,14 @@ class StreamedClips(Dataset):
             for row, source in islice(self._sound, int(self._sizes[turn]))
         ]
 
-    def longest_seconds(self, sample: int = 32, groups: int = 4) -> float:
+    def longest_seconds(self) -> float:
         """The longest of a few clips from row groups spread over the split, in seconds."""
-        chosen = np.unique(np.linspace(0, len(self.groups) - 1, groups).astype(int))
+        chosen = np.unique(np.linspace(0, len(self.groups) - 1, SAMPLED_GROUPS).astype(int))
         longest = 0
         for group in chosen:
             first, end = self.groups.starts[group : group + 2]
-            rows = np.unique(np.linspace(first, end - 1, sample // groups).astype(int)).tolist()
+            places = np.linspace(first, end - 1, SAMPLED // SAMPLED_GROUPS)
+            rows = np.unique(places.astype(int)).tolist()
             for row, source in self.groups.read(group, rows).items():
                 longest = max(longest, len(decode_clip(source, 0, row)["waveform"]))
         return longest / SAMPLING_RATE
