@@ -122,6 +122,20 @@ def test_a_table_whose_columns_are_damaged_is_named(genre_dataset, tmp_path, fou
             read(folder)
 
 
+@pytest.mark.parametrize("place", [0.01, 0.3, 0.8, 0.9])
+def test_a_table_that_a_disk_has_changed_is_named(genre_dataset, tmp_path, place):
+    """Arrow has errors of several kinds for it, and none of them names the file."""
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "validation" / METADATA_FILE
+    content = bytearray(path.read_bytes())
+    at = int(place * len(content))
+    content[at : at + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    for read in (load_splits, check_dataset_dir):
+        with pytest.raises(UserError, match=f"'{path}' (cannot be read|says of its columns is)"):
+            read(folder)
+
+
 def test_labels_that_have_lost_their_names_are_told(genre_dataset, tmp_path):
     folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
     (folder / PREPARATION_FILE).write_text("{}")

@@ -32,6 +32,7 @@ from genreast.data.columns import (
 from genreast.data.dataset_refusals import dataset_faults
 from genreast.data.given_splits import called_here
 from genreast.data.splits import SPLITS
+from genreast.data.table_faults import table_faults
 from genreast.errors import UserError
 from genreast.hub_files import file_of
 from genreast.hub_ids import split_revision
@@ -99,15 +100,9 @@ def is_prepared(folder: Path) -> bool:
     """Whether a folder is an audiofolder made here."""
     tables = [folder / split / METADATA_FILE for split in SPLITS]
     names = []
-    try:
-        for table in filter(Path.is_file, tables):
-            with table.open("rb") as file:  # opened by Arrow, one that may not be read has no name
-                names.append(set(pq.read_schema(file).names))
-    except pa.ArrowInvalid as error:
-        raise UserError(
-            f"a {METADATA_FILE} of '{folder}' cannot be read ({str(error).strip()}): prepare the"
-            " dataset again"
-        ) from error
+    for table in filter(Path.is_file, tables):
+        with table_faults(table), table.open("rb") as file:
+            names.append(set(pq.read_schema(file).names))
     return any({"song_id", "label"} <= found for found in names)
 
 
@@ -145,7 +140,10 @@ def _read_split(folder: Path) -> Dataset:
     table = folder / METADATA_FILE
     if not table.is_file():
         raise UserError(f"'{table}' is missing: prepare the dataset again")
-    metadata = pq.read_table(table)
+    with table_faults(table):
+        metadata = pq.read_table(table)
+    if "file_name" not in metadata.column_names:
+        raise UserError(f"'{table}' has no column file_name: prepare the dataset again")
     features = Features({"audio": Audio(decode=False), **features_of(metadata.schema, table)})
     del features["file_name"]
     nameless = isinstance(features["label"], Value) and features["label"].dtype.startswith("int")

@@ -27,6 +27,7 @@ from genreast.data.clip_files import link, write_shards
 from genreast.data.columns import features_of, is_ours
 from genreast.data.song_table import SONGS_FILE
 from genreast.data.splits import SPLITS
+from genreast.data.table_faults import table_faults
 from genreast.errors import UserError, one_line
 from genreast.feature_stats import STATS_FILE
 from genreast.pages import PAGE_FILE, literal, without_seal, write_page
@@ -67,7 +68,8 @@ def check_dataset_dir(dataset_dir: Path, as_audiofolder: bool = False) -> None:
             " --dataset_format audiofolder, or prepare it with --format files"
         )
     for split, table in tables.items():
-        missing = {"label", "song_id"} - set(table.column_names)
+        needed = {"label", "song_id", *([] if _shards_of(dataset_dir, split) else ["file_name"])}
+        missing = needed - set(table.column_names)
         if missing:
             raise UserError(
                 f"the {split} split of '{dataset_dir}' has no column"
@@ -140,22 +142,16 @@ def _splits(dataset_dir: Path) -> dict[str, pa.Table]:
     found = {}
     for split in SPLITS:
         paths = _shards_of(dataset_dir, split) or [dataset_dir / split / METADATA_FILE]
-        try:
-            tables = [_without_sound(path) for path in paths if path.is_file()]
-        except pa.ArrowInvalid as error:
-            raise UserError(
-                f"the {split} split of '{dataset_dir}' cannot be read ({str(error).strip()}):"
-                " prepare the dataset again"
-            ) from error
-        if tables:
+        if tables := [_without_sound(path) for path in paths if path.is_file()]:
             found[split] = pa.concat_tables(tables)
     return found
 
 
 def _without_sound(path: Path) -> pa.Table:
-    schema = pq.read_schema(path)
-    features_of(schema, path)  # which tells where they are damaged
-    return pq.read_table(path, columns=[name for name in schema.names if name != "audio"])
+    with table_faults(path):
+        schema = pq.read_schema(path)
+        features_of(schema, path)  # which tells where they are damaged
+        return pq.read_table(path, columns=[name for name in schema.names if name != "audio"])
 
 
 def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: bool) -> str:

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from genreast.data.song_table import SONGS_FILE
+from genreast.data.table_faults import table_faults
 from genreast.errors import UserError
 from genreast.pretrained import CONFIG_FILE, open_weights, read_json
 from genreast.publishing.redaction import ABSOLUTE_PATH, events_of
@@ -198,8 +199,10 @@ def _graph(path: Path) -> str:
 
 def _columns_of_words(path: Path) -> Iterator[str]:
     """The strings of a Parquet file, lists of them and its clips' file names; none of its sound."""
-    file = pq.ParquetFile(path)
-    leaves = map(file.schema.column, range(len(file.schema)))
-    words = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
-    for column in file.read(columns=words).flatten().columns:
+    with table_faults(path):
+        file = pq.ParquetFile(path)
+        leaves = map(file.schema.column, range(len(file.schema)))
+        words = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+        columns = file.read(columns=words).flatten().columns
+    for column in columns:
         yield "\n".join(sorted(set(map(str, column.drop_null().to_pylist()))))
