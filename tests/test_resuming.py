@@ -11,6 +11,8 @@ from conftest import refusal_to_resume, run_training
 from datasets import Dataset
 from safetensors.torch import load_file
 
+from genreast.training.held_out import training_record
+
 
 def test_the_best_checkpoint_is_judged_by_the_metric_of_now(
     finished, genre_dataset, short_start, tmp_path
@@ -173,3 +175,16 @@ def test_a_run_does_not_go_on_to_be_judged_by_what_it_has_learned(
     assert "held out to judge it (--seed 0, now 7)" in message
     again = ["--resume_from_checkpoint", str(checkpoint), "--max_steps", "2"]
     run_training(short_start, data, tmp_path / "run", *again)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3"])
+def test_settings_that_are_not_as_a_run_writes_them_are_as_none(
+    content, finished, genre_dataset, short_start, tmp_path
+):
+    """As of a run that was killed before it wrote them: the checkpoint itself is whole."""
+    checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "run/checkpoint-16")
+    (checkpoint / "resume_settings.json").write_text(content)
+    words = ["--max_steps", "17", "--resume_from_checkpoint", "last"]
+    run_training(short_start, genre_dataset, tmp_path / "run", *words)
+    assert (tmp_path / "run/model.safetensors").is_file()
+    assert training_record(str(checkpoint)) == {}

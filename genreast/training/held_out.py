@@ -86,12 +86,22 @@ def training_record(name: str) -> dict[str, Any]:
     return record if ours else {}
 
 
-def _record_of_checkpoint(folder: Path) -> dict[str, Any]:
+def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:
+    """The settings that a checkpoint was made with; None where a run was killed between the
+    Trainer's last file and ours, or the file is not as a run writes it."""
     try:
-        saved = json.loads((folder / RESUME_FILE).read_text())
-        seed, clips = saved["--seed"], saved["held out"]
-        held_out_by = saved.get("held out by seed", seed)
-    except (OSError, ValueError, KeyError):
+        saved = json.loads((Path(checkpoint) / RESUME_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(saved, dict) and {"--optim", "--seed", "held out"} <= saved.keys()
+    return saved if whole else None
+
+
+def _record_of_checkpoint(folder: Path) -> dict[str, Any]:
+    saved = saved_settings(folder)
+    if saved is None:
         return {}
+    seed, clips = saved["--seed"], saved["held out"]
+    held_out_by = saved.get("held out by seed", seed)
     data = {"fingerprint_as_trained": clips, "held_out_by_seed": held_out_by}
     return {"settings": {"seed": seed}, "dataset": data}

@@ -10,7 +10,7 @@ from transformers import ASTConfig, EarlyStoppingCallback, TrainerCallback
 from genreast.config import all_settings
 from genreast.errors import UserError
 from genreast.training.checkpoints import scores_at
-from genreast.training.held_out import RESUME_FILE
+from genreast.training.held_out import RESUME_FILE, saved_settings
 from genreast.training.recipe import TrainArguments
 
 SHAPE = ("hidden_size", "num_hidden_layers", "max_length", "time_stride", "frequency_stride")
@@ -126,14 +126,6 @@ def best_by(metric: str, state: dict[str, Any]) -> float | None:
     """The best checkpoint's value of a metric, whichever chose it, from a Trainer's state."""
     scores = scores_at(state["best_global_step"], state["log_history"])
     return scores.get(f"eval_{metric}", state["best_metric"])
-
-
-def saved_settings(checkpoint: str | Path) -> dict[str, Any] | None:
-    """The settings that a checkpoint was made with; None where they were not written."""
-    try:
-        return json.loads((Path(checkpoint) / RESUME_FILE).read_text())
-    except (OSError, ValueError):
-        return None  # killed between the Trainer's last file and ours
 
 
 def changed(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
