@@ -7,6 +7,7 @@ such model, no audio classification, no label names.
 import contextlib
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ def load(name: str) -> tuple[Any, Any]:
             f"model '{name}' has no trained '{missing[0]}': it is not a finished audio classifier; "
             "fine-tune it first with train_hf.py"
         )
-    _check_extractor(name, model, extractor)
+    _check_extractor(name, model.config, extractor)
     return model.eval(), extractor
 
 
@@ -78,6 +79,7 @@ def read_config(name: str) -> dict[str, Any]:
     kind = config.get("model_type")
     if kind != MODEL_TYPE:
         raise UserError(f"model '{name}' is of type '{kind}'; expected '{MODEL_TYPE}'")
+    _check_settings(name, config)
     return config
 
 
@@ -108,7 +110,6 @@ def load_ast(name: str, **options) -> tuple[Any, list[str]]:
 @contextlib.contextmanager
 def _faults(name: str) -> Iterator[None]:
     """Turn what goes wrong in loading a model's files into a UserError."""
-    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -118,7 +119,7 @@ def _faults(name: str) -> Iterator[None]:
             f"the weights of model '{name}' are cut short or no safetensors ({one_line(error)});"
             " download or copy them again"
         ) from error
-    except (OSError, ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
+    except Exception as error:  # of any kind, where a file is not as transformers wrote it
         words = refusal_of_home(error) or one_line(error)
         if "ignore_mismatched_sizes" in words:
             words = f"its weights have other shapes than its {CONFIG_FILE} says"
@@ -127,7 +128,8 @@ def _faults(name: str) -> Iterator[None]:
 
 def check_classifier(name: str, config: dict[str, Any]) -> None:
     """Refuse a model whose outputs are not the probabilities of genres with names."""
-    architecture = (config.get("architectures") or ["ASTForAudioClassification"])[0]
+    named = config.get("architectures") or ["ASTForAudioClassification"]
+    architecture = named[0] if isinstance(named, list) else named
     if architecture != "ASTForAudioClassification":
         raise UserError(
             f"model '{name}' is a bare {architecture}, not audio classification; "
@@ -140,14 +142,15 @@ def check_classifier(name: str, config: dict[str, Any]) -> None:
             "genre a song; fine-tune it first with train_hf.py"
         )
     labels = config.get("id2label") or {}
-    names = list(labels.values()) if isinstance(labels, dict) else labels
-    if all(str(each).startswith("LABEL_") for each in names):
+    numbered = isinstance(labels, dict)
+    names = list(labels.values()) if numbered else []
+    if numbered and all(str(each).startswith("LABEL_") for each in names):
         raise UserError(
             f"model '{name}' has no label names (id2label in its config.json); write them there"
         )
     numbers = {str(number) for number in range(len(names))}
     named = all(isinstance(each, str) and each.strip() for each in names)
-    if names is labels or set(labels) != numbers or not named or len(set(names)) < len(names):
+    if not numbered or set(labels) != numbers or not named or len(set(names)) < len(names):
         raise UserError(
             f"the id2label in the {CONFIG_FILE} of model '{name}' is {str(labels)[:200]}; expected "
             'the numbers from 0, each with a name of its own, as in {"0": "jazz", "1": "rock"}'
@@ -204,6 +207,18 @@ def read_json(path: Path) -> dict:
     return content
 
 
+def check_kinds(name: str | Path, content: dict, kinds: dict[str, type]) -> None:
+    """Refuse a file of ours whose `content` holds, under a key of `kinds`, something of another
+    type that is not null either.
+    """
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind | None):
+            raise UserError(
+                f"'{name}' is damaged or edited: its '{key}' is a {type(content[key]).__name__};"
+                f" expected a {kind.__name__}"
+            )
+
+
 def share_weights(folder: Path) -> None:
     """Let whoever may read a folder's config read its weights: safetensors makes files that nobody
     but their owner may read.
@@ -236,15 +251,37 @@ def _check_readable(path: Path) -> None:
     path.open("rb").close()
 
 
-def _check_extractor(name: str, model: Any, extractor: Any) -> None:
+def _check_settings(name: str, config: dict[str, Any]) -> None:
+    """Refuse a config.json that no AST can be made of, or no window of sound cut by."""
+    from transformers import ASTConfig
+
+    labels = ("id2label", "label2id")  # `check_classifier` says more of them
+    with _faults(name):
+        ASTConfig.from_dict({key: value for key, value in config.items() if key not in labels})
+    seconds = config.get("clip_seconds")
+    if seconds is not None and not (_is_number(seconds) and seconds > 0):
+        raise UserError(
+            f"clip_seconds in the {CONFIG_FILE} of model '{name}' is {seconds!r}; expected seconds"
+            " above 0, or none"
+        )
+
+
+def _check_extractor(name: str, config: Any, extractor: Any) -> None:
     faults = [
         f"{key} {found} in {EXTRACTOR_FILE}, {expected} in the model"
         for key, found, expected in [
-            ("max_length", extractor.max_length, model.config.max_length),
-            ("num_mel_bins", extractor.num_mel_bins, model.config.num_mel_bins),
+            ("max_length", extractor.max_length, config.max_length),
+            ("num_mel_bins", extractor.num_mel_bins, config.num_mel_bins),
             ("sampling_rate", extractor.sampling_rate, SAMPLING_RATE),
         ]
         if found != expected
     ]
+    mean, std = extractor.mean, extractor.std
+    if not (_is_number(mean) and _is_number(std) and std > 0):
+        faults.append(f"mean {mean!r} and std {std!r} in it; expected numbers, std above 0")
     if faults:
         raise UserError(f"model '{name}' does not fit its features: {'; '.join(faults)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

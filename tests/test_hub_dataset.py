@@ -128,7 +128,10 @@ def test_a_dataset_is_known_by_the_fingerprint_that_training_records(dataset_dir
     assert hub_dataset.fingerprint_of(dataset_dir) is None
 
 
-@pytest.mark.parametrize("content", [["song"], {"group_by": 3}, {"steps": "cut"}])
+@pytest.mark.parametrize(
+    "content",
+    [["song"], {"group_by": 3}, {"steps": "cut"}, {"group_by": "song", "sha256": "5094"}],
+)
 def test_another_s_file_of_that_name_tells_nothing_of_splits(tmp_path, content):
     (tmp_path / "preparation.json").write_text(json.dumps(content))
     assert preparation(tmp_path) == {}

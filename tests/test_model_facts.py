@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 from trained_model import GENRES, TEMPLATE, make_staged
 
+from genreast.errors import UserError
 from genreast.publishing.card_words import HELD_OUT, OTHER_DATASET, CardWords
 from genreast.publishing.model_card import render
 from genreast.publishing.model_facts import ModelFacts, read_facts
@@ -39,6 +40,18 @@ def test_only_what_training_did_not_see_is_called_unseen(split, same, best, word
     (result,) = ModelCard(card).data.eval_results
     assert result.dataset_name == ("a/b" if same is not False else OTHER_DATASET)
     assert result.dataset_split == split
+
+
+@pytest.mark.parametrize("key, value", [("settings", "x"), ("dataset", []), ("base_model", 3)])
+def test_a_record_of_another_form_is_refused_by_name(staged, tmp_path, key, value):
+    folder = shutil.copytree(staged, tmp_path / "staged")
+    path = folder / "training_config.yaml"
+    record = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(record | {key: value}))
+    with pytest.raises(UserError, match=rf"'training_config\.yaml' is .* its '{key}' is a"):
+        read_facts(folder, "alice/genre")
+    path.write_text(yaml.safe_dump(record | {key: None}))
+    assert render(read_facts(folder, "alice/genre"), TEMPLATE)
 
 
 @pytest.mark.parametrize("as_trained", ["5094", "another"])

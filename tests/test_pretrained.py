@@ -45,8 +45,13 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
     refuse(headless, "no trained 'classifier")
     other = shutil.copytree(tiny_model, tmp_path / "other")
     features = json.loads((other / "preprocessor_config.json").read_text())
-    (other / "preprocessor_config.json").write_text(json.dumps({**features, "max_length": 512}))
-    refuse(other, "max_length 512")
+    for change, words in (
+        ({"max_length": 512}, "max_length 512"),
+        ({"mean": None}, "mean None and std 3.4 in it; expected numbers"),
+        ({"std": 0}, "std 0 in it; expected numbers, std above 0"),
+    ):
+        (other / "preprocessor_config.json").write_text(json.dumps(features | change))
+        refuse(other, words)
     (other / "preprocessor_config.json").unlink()
     refuse(other, "holds no preprocessor_config.json")
     damaged = shutil.copytree(tiny_model, tmp_path / "damaged")
@@ -64,11 +69,18 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
         ({"problem_type": "multi_label_classification"}, "expected one genre a song"),
         ({"hidden_size": 64}, "other shapes than its config.json says"),
         ({"hidden_size": "x"}, "expected int, got str"),
+        ({"dtype": "x"}, "cannot be loaded"),
+        ({"hidden_act": "x"}, "cannot be loaded: 'x'"),
+        ({"architectures": 1}, "is a bare 1"),
+        ({"clip_seconds": "x"}, "'x'; expected seconds above 0"),
+        ({"clip_seconds": -1}, "-1; expected seconds above 0"),
     ):
         changed = shutil.copytree(tiny_model, tmp_path / f"changed {words}")
         change_config(changed, **change)
         refuse(changed, words)
+    changed = shutil.copytree(tiny_model, tmp_path / "labelled")
     for labels in (
+        7,
         {"1": "rock", "2": "jazz", "3": "pop"},
         {"0": 1970, "1": 1980, "2": 1990},
         {"0": "rock", "1": "jazz", "2": "rock"},

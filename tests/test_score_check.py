@@ -136,6 +136,13 @@ def test_a_model_that_is_not_the_measured_one_is_refused(
         check_scores(folder, known_clips(trained, evaluation, METRICS, dataset_dir))
 
 
+def test_a_model_that_does_not_fit_its_features_is_told_so(evaluation, dataset_dir, folder):
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_length": 512}))
+    with pytest.raises(UserError, match="does not fit its features: max_length 512"):
+        known_clips(folder, evaluation, METRICS, dataset_dir)
+
+
 def test_a_folder_that_does_not_load_is_refused(trained, folder):
     clips = known_clips(trained, None, {}, None)
     (folder / "config.json").write_text("{}")

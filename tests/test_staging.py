@@ -291,3 +291,15 @@ def test_an_evaluation_of_another_model_is_refused(trained, tmp_path):
         read_evaluation(trained, evaluation)
     with pytest.raises(UserError, match=r"it has no metrics\.json"):
         read_evaluation(trained, tmp_path)
+
+
+@pytest.mark.parametrize("key, value", [("song", "x"), ("split", {}), ("dataset", 3)])
+def test_metrics_of_another_form_are_refused_by_name(trained, tmp_path, key, value):
+    evaluation = make_evaluation(tmp_path / "evaluation", trained)
+    path = evaluation / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {key: None}))
+    assert read_evaluation(trained, evaluation)[key] is None
+    path.write_text(json.dumps(metrics | {key: value}))
+    with pytest.raises(UserError, match=rf"metrics\.json' is damaged or edited: its '{key}' is a"):
+        read_evaluation(trained, evaluation)

@@ -80,7 +80,11 @@ def preparation(dataset: str | Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except ValueError as error:
         raise UserError(f"'{path}' is not JSON ({error}): prepare the dataset again") from error
-    ours = isinstance(content, dict) and isinstance(content.get("group_by"), str)
+    ours = (
+        isinstance(content, dict)
+        and isinstance(content.get("group_by"), str)
+        and isinstance(content.get("sha256", {}), dict)  # not published
+    )
     return content if ours else {}  # a file of this name may be anybody's
 
 

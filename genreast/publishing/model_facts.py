@@ -21,11 +21,17 @@ from genreast.pretrained import (
     CONFIG_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
+    check_kinds,
     genres_of,
     open_weights,
     read_json,
 )
 from genreast.publishing.staging import MEASUREMENTS_FILE, ONNX_DIR
+
+RECORD_KINDS = {  # what is read of training_config.yaml
+    **dict.fromkeys(("settings", "dataset", "averaged", "versions"), dict),
+    **dict.fromkeys(("base_model", "base_model_commit"), str),
+}
 
 
 @dataclass
@@ -112,6 +118,7 @@ def read_facts(
     with open_weights(staged / WEIGHTS_FILE) as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
     training = _read(staged / RECORD_FILE, yaml.safe_load)
+    check_kinds(RECORD_FILE, training, RECORD_KINDS)
     evaluation = _read(staged / METRICS_FILE, json.loads)
     genres, data = genres_of(config), training.get("dataset") or {}
     renamed = dict(zip(data.get("labels") or [], genres, strict=False))  # since the training
@@ -149,7 +156,7 @@ def read_facts(
         same_dataset=trained == measured if trained and measured else None,
         unit=unit,
         pooling=evaluation.get("pooling"),
-        metrics={level: evaluation[level] for level in levels if level in evaluation},
+        metrics={level: evaluation[level] for level in levels if evaluation.get(level)},
         intervals=evaluation.get("confidence_intervals") or {},
         onnx=_read(staged / ONNX_DIR / MEASUREMENTS_FILE, json.loads),
         figures=sorted(path.stem for path in (staged / "figures").glob("*.png")),

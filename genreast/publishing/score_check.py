@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import ASTConfig, pipeline
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
 from transformers.utils import logging
 
 from genreast import pretrained
@@ -39,13 +39,17 @@ class KnownClip:
 def known_clips(
     model_dir: Path, evaluation: Path | None, metrics: dict, dataset_dir: Path | None
 ) -> list[KnownClip]:
-    """Some evaluated clips with their scores, spread over the split; else one made sound."""
-    clips = _evaluated(evaluation, metrics, dataset_dir, model_dir) if evaluation else []
+    """Some evaluated clips with their scores, spread over the split; else one made sound.
+
+    Raises UserError where the model's files are damaged or do not fit each other.
+    """
+    model, extractor = pretrained.load(str(model_dir))
+    clips = _evaluated(evaluation, metrics, dataset_dir, model.config) if evaluation else []
     if clips:
         return clips
     seconds = np.arange(5 * SAMPLING_RATE) / SAMPLING_RATE
     sound = 0.3 * np.sin(2 * np.pi * (220 + 80 * seconds) * seconds).astype(np.float32)
-    return [KnownClip(MADE_SOUND, sound, _scores_of_model(model_dir, sound))]
+    return [KnownClip(MADE_SOUND, sound, _scores(model, extractor, sound))]
 
 
 def describe(clips: list[KnownClip]) -> str:
@@ -83,13 +87,12 @@ def check_scores(folder: Path, clips: list[KnownClip]) -> None:
 
 
 def _evaluated(
-    evaluation: Path, metrics: dict, dataset_dir: Path | None, model_dir: Path
+    evaluation: Path, metrics: dict, dataset_dir: Path | None, config: ASTConfig
 ) -> list[KnownClip]:
     """Clips of predictions.csv whose sound is at hand and fits in the model's window."""
     path = evaluation / "predictions.csv"
     if not path.is_file():
         return []
-    config = ASTConfig.from_pretrained(model_dir)
     rows, longest = _predictions(path, list(config.id2label.values())), window_samples(config)
     if not rows:
         return []
@@ -122,9 +125,10 @@ def _predictions(path: Path, labels: list[str]) -> list[tuple[str, dict[str, flo
         raise UserError(f"'{path}' is damaged or edited ({reason}): evaluate again") from error
 
 
-def _scores_of_model(model_dir: Path, samples: np.ndarray) -> dict[str, float]:
+def _scores(
+    model: ASTForAudioClassification, extractor: ASTFeatureExtractor, samples: np.ndarray
+) -> dict[str, float]:
     """Probabilities by label, through the model and its extractor without the pipeline."""
-    model, extractor = pretrained.load(str(model_dir))
     inputs = extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
     with torch.inference_mode():
         probabilities = model(**inputs).logits.softmax(-1)[0].tolist()

@@ -18,6 +18,7 @@ from genreast.pretrained import (
     RECORD_FILE,
     WEIGHTS_FILE,
     check_classifier,
+    check_kinds,
     genres_of,
     open_weights,
     read_json,
@@ -47,6 +48,11 @@ STAGED = (
     "runs/events.out.tfevents.*",
     *(f"{ONNX_DIR}/{name}" for name in ONNX_FILES),
 )
+METRICS_KINDS = {  # what is read of an evaluation's metrics
+    **dict.fromkeys(("song", "clip", "confidence_intervals"), dict),
+    **dict.fromkeys(("split", "unit", "pooling", "precision", "dataset"), str),
+    **dict.fromkeys(("dataset_fingerprint", "model_fingerprint"), str),
+}
 # Files that an earlier run may have published, and that no longer describe the model once gone.
 OWNED = tuple(name for name in STAGED if name not in (*MODEL_FILES, PAGE_FILE))
 # What a flag adds to a model, told by one of its files.
@@ -90,13 +96,14 @@ def read_evaluation(model_dir: Path, evaluation: Path) -> dict:
             f" `python evaluate_model.py {model_dir} --output_dir DIR`"
         )
     metrics = read_json(path)
+    check_kinds(path, metrics, METRICS_KINDS)
     measured, published = metrics.get("model_fingerprint"), weights_fingerprint(model_dir)
     if measured != published:
         raise UserError(
             f"'{evaluation}' measured another model: its fingerprint is {str(measured)[:12]}, that"
             f" of '{model_dir}' {published[:12]}. Evaluate the model that you publish"
         )
-    measured = metrics.get("song", {}).get("per_class", {})
+    measured = (metrics.get("song") or {}).get("per_class", {})
     genres = genres_of(read_json(model_dir / CONFIG_FILE))
     for told, named in zip(measured, genres, strict=False):
         if told != named:
