@@ -187,6 +187,16 @@ def test_what_the_folder_s_own_card_says_is_kept(dataset_dir):
     assert 'load_dataset("alice/songs")' in card and "data_dir" not in card
 
 
+@pytest.mark.parametrize(
+    "content, words",
+    [(b"\xff\xfe#\0", "is not UTF-8 text"), (b"---\na: b: c\n---\n", "is no YAML")],
+)
+def test_a_card_that_cannot_be_read_is_named(dataset_dir, content, words):
+    (dataset_dir / "README.md").write_bytes(content)
+    with pytest.raises(UserError, match=rf"README\.md' {words}"):
+        stage(dataset_dir)
+
+
 def test_without_a_licence_the_card_claims_none(dataset_dir):
     card = (stage(dataset_dir, license=None) / "README.md").read_text()
     assert "license" not in front_matter(card)

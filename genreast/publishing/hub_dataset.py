@@ -157,7 +157,10 @@ def _without_sound(path: Path) -> pa.Table:
 def _card(dataset_dir: Path, repo_id: str, license: str | None, as_audiofolder: bool) -> str:
     """The dataset's own README.md, with what only the Hub needs: metadata, rights, how to load."""
     readme = dataset_dir / PAGE_FILE
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else "---\n{}\n---\n"
+    try:
+        text = readme.read_text(encoding="utf-8") if readme.is_file() else "---\n{}\n---\n"
+    except ValueError as error:
+        raise UserError(f"'{readme}' is not UTF-8 text: {one_line(error)}") from error
     try:
         card = DatasetCard(without_seal(text))
     except (ValueError, yaml.YAMLError) as error:
