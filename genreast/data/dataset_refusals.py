@@ -15,10 +15,8 @@ from genreast.hub_refusals import hub_words
 
 NO_SCRIPTS = "Dataset scripts are no longer supported"  # as `datasets` begins to say it
 NO_CONFIG = ("Config name is missing", "BuilderConfig")  # likewise
-FAULTS = (  # a damaged file lets errors of many kinds through
-    *(OSError, ValueError, TypeError, AttributeError),
-    *(DatasetGenerationError, httpx2.HTTPError),
-)
+DAMAGED = (ValueError, TypeError, AttributeError)  # what `datasets` raises of a damaged file
+FAULTS = (*DAMAGED, OSError, DatasetGenerationError, httpx2.HTTPError)
 
 
 @contextlib.contextmanager

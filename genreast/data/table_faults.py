@@ -16,7 +16,7 @@ def table_faults(table: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # or texts that are no UTF-8
         if isinstance(error, OSError) and error.errno:
             error.filename = error.filename or str(table)
             raise
