@@ -38,6 +38,16 @@ def test_weights_are_repetitions(seed, count):
             assert scores["f1"][row, index] == pytest.approx(np.nan if f1 is None else f1, nan_ok=1)
 
 
+def test_probabilities_that_tie_in_one_place_tie_in_the_other():
+    """Of logits in steps, as float16 has them, many probabilities are equal but for rounding."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 5, 300)
+    logits = np.round(generator.normal(size=(300, 5)))
+    found = bootstrap.weighted_scores(logits, labels, np.ones((1, 300)))["mean_average_precision"]
+    expected = score(logits, labels, [*NAMES, "e"])["mean_average_precision"]
+    assert found[0] == pytest.approx(expected, abs=1e-12)
+
+
 def test_whole_groups_are_drawn():
     groups = ["x", "y", "x", "z", "y", "x"]
     weights = bootstrap.group_weights(groups, resamples=200)

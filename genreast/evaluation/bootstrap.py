@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -44,7 +44,6 @@ def weighted_scores(
     they are the scores of `metrics.score`.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
-    log_probabilities = log_softmax(logits, axis=1)
     predictions = logits.argmax(1)
     classes, total = logits.shape[1], weights.sum(1)
     one_hot, predicted = np.eye(classes)[labels], np.eye(classes)[predictions]
@@ -53,14 +52,14 @@ def weighted_scores(
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(support > 0, hits / support, np.nan)
         f1 = np.where(support > 0, 2 * hits / (support + named), np.nan)
-    chosen = log_probabilities[np.arange(len(labels)), labels]
+    chosen = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
     chosen = np.maximum(chosen, np.log(LEAST_PROBABILITY))
     return {
         "accuracy": hits.sum(1) / total,
         "balanced_accuracy": np.nanmean(recall, axis=1),
         "macro_f1": np.nanmean(f1, axis=1),
         "mean_average_precision": np.nanmean(
-            _average_precisions(np.exp(log_probabilities), one_hot, weights), axis=1
+            _average_precisions(softmax(logits, axis=1), one_hot, weights), axis=1
         ),
         "log_loss": -(weights @ chosen) / total,
         "f1": f1,
