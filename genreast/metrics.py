@@ -17,6 +17,7 @@ from sklearn import metrics as sklearn_metrics
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017, section 2
 TOP_K = 3
 LEAST_PROBABILITY = 1e-7  # of a true class, or one clip would make the log loss endless
+LEAST_SHARE = 1e-30  # of a song, for a class that none of its clips has: its logarithm is a number
 Pooling = Literal["log_probability", "probability", "vote"]
 
 
@@ -118,14 +119,14 @@ def pool_songs(
     pooled = log_softmax(mean_log, axis=1)
     if pooling == "probability":
         total = _sum_by(softmax(logits, axis=1), song_of_clip, len(names))
-        pooled = np.log(np.maximum(total / clips[:, None], 1e-30))
+        pooled = np.log(np.maximum(total / clips[:, None], LEAST_SHARE))
     elif pooling == "vote":
         votes = _sum_by(
             np.eye(logits.shape[1])[np.argmax(logits, axis=1)], song_of_clip, len(names)
         )
         # A thousandth of the mean decides a tie, and never outweighs one vote.
         votes += 1e-3 * np.exp(pooled)
-        pooled = np.log(votes / votes.sum(1, keepdims=True))
+        pooled = np.log(np.maximum(votes / votes.sum(1, keepdims=True), LEAST_SHARE))
     return pooled, np.asarray(labels)[first_clip], names.tolist()
 
 

@@ -130,6 +130,15 @@ def test_tied_votes_go_to_the_higher_mean():
     assert vote[0].argmax() == 1
 
 
+@pytest.mark.parametrize("pooling", metrics.Pooling.__args__)
+@pytest.mark.filterwarnings("error")
+def test_songs_of_a_model_that_is_sure_beyond_all_measure_have_finite_scores(pooling):
+    logits = np.array([[1e4, 0.0, -1e4], [1e4, -1e4, 0.0], [0.0, 1e4, -1e4], [0.0, 2.0, 1.0]])
+    pooled, _, _ = metrics.pool_songs(logits, np.array([0, 0, 2, 1]), list("aabc"), pooling)
+    assert np.isfinite(pooled).all()
+    assert pooled.argmax(1).tolist() == [0, 1, 1]
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), pooling=st.sampled_from(metrics.Pooling.__args__))
 def test_order_of_clips_does_not_matter_and_single_clips_pool_to_themselves(seed, pooling):
