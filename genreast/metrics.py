@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn import metrics as sklearn_metrics
 
-CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017, section 2
+CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017, table 1
 TOP_K = 3
 LEAST_PROBABILITY = 1e-7  # of a true class, or one clip would make the log loss endless
 LEAST_SHARE = 1e-30  # of a song, for a class that none of its clips has: its logarithm is a number

@@ -275,7 +275,9 @@ def resize(
     """Change window length or strides; position embeddings are interpolated in time and frequency.
 
     At the original size nothing changes. Loading with `ignore_mismatched_sizes` would draw new
-    random position embeddings instead (DeiT's and AST's own code interpolate too).
+    random position embeddings instead. Bicubic, as DeiT's own code does it. AST's own code
+    interpolates a longer window bilinearly; for a shorter one it cuts the middle out, with which
+    patches keep their distance in time.
     """
     config, embeddings = model.config, model.audio_spectrogram_transformer.embeddings
     old_shape = embeddings.get_shape(config)
