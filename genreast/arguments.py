@@ -234,7 +234,9 @@ class PredictArguments:
         None, "write a picture of genre over time above the log-mel, a PNG file (one song)"
     )
     embeddings: str | None = option(
-        None, "write each song's pooled features, an NPZ file: songs, embeddings"
+        None,
+        "write what the model's head judges each song by, its last layer pooled, averaged over the "
+        "windows: an NPZ file of songs, embeddings, probabilities, labels",
     )
     batch_size: int = option(8, "windows a forward pass")
     device: str | None = option(None, "cpu, cuda, cuda:1, mps (default: the best there is)")

@@ -122,6 +122,8 @@ def test_csv_and_embeddings_hold_all_genres(
     assert saved["labels"].tolist() == list(rows[0])[4:-1]
     assert saved["songs"].tolist() == [row["song"] for row in rows]
     assert saved["embeddings"].shape == (3, 32)
+    told = predict_song("--help").stdout
+    assert f"of {', '.join(saved.files)}" in " ".join(told.split())
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, BrokenPipeError])

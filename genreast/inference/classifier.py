@@ -44,7 +44,7 @@ class SongPrediction:
     window_seconds: float = CLIP_SECONDS
     starts: list[float] = field(default_factory=list, repr=False)  # of each window, in seconds
     log_probabilities: np.ndarray | None = field(default=None, repr=False)  # (windows, classes)
-    embedding: np.ndarray | None = field(default=None, repr=False)  # (hidden,), mean over windows
+    embedding: np.ndarray | None = field(default=None, repr=False)  # (hidden,), as `logits` says
     problem: str | None = None
 
     @property
@@ -231,7 +231,11 @@ class GenreClassifier:
         self, waveforms: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms (batch, samples) and their real lengths (batch,) → float32 logits
-        (batch, classes) and pooled features (batch, hidden), both on the CPU."""
+        (batch, classes) and pooled features (batch, hidden), both on the CPU.
+
+        Pooled is the mean of the class and distillation tokens after the last norm: what the head
+        is given. A song's embedding is the mean of its windows'.
+        """
         low = self.dtype != torch.float32
         with torch_threads(self.threads):
             features = self.log_mel(waveforms.to(self.device), lengths.to(self.device))
