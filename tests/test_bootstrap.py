@@ -117,6 +117,18 @@ def test_what_has_no_interval_says_so():
     assert enough["mean_average_precision"] and enough["notes"] == []
 
 
+def test_the_f1_of_a_genre_of_one_or_two_groups_has_no_interval():
+    """Nothing tells how far another group of the genre would lie from the few there are."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2, 3], [30, 6, 4, 2])
+    groups = [f"artist {row // 2}" for row in range(42)]  # 15 of a, three of b, two of c, one of d
+    logits = generator.normal(size=(42, 4)) + np.eye(4)[labels]
+    found = bootstrap.intervals(logits, labels, groups, NAMES)
+    assert [found["per_class"][name]["f1"] is None for name in NAMES] == [False, False, True, True]
+    few = "too few groups of each (it takes 3)"
+    assert f"no interval of F1 of 2 of the genres: {few}" in found["notes"]
+
+
 def test_what_is_the_same_in_every_resample_is_no_certainty():
     labels = np.arange(60) % 4
     right = bootstrap.intervals(np.eye(4)[labels], labels, range(60), NAMES)

@@ -5,6 +5,7 @@ whole groups are drawn, not clips: the cluster bootstrap (Field and Welsh 2007).
 weighs twice: every metric is computed with weights, for all resamples at once.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ MANY = 10_000
 LEVEL = 0.95
 FEWEST_GROUPS = 5  # drawn from fewer, an interval holds the truth far less often than it says
 FEWEST_GROUPS_A_CLASS = 10  # for mean average precision
+FEWEST_GROUPS_OF_CLASS = 3  # for its own F1, which those of a class that has fewer hardly move
 SAME = 1e-12  # scores this near differ by rounding alone
 
 
@@ -96,7 +98,8 @@ def intervals(
     """95 % intervals [low, high] of the scores, and of each class's F1 under `per_class`.
 
     Beside them the numbers of `groups` and `resamples`, and as `notes` what has no interval and
-    why: nothing with fewer than `FEWEST_GROUPS` groups, or as `score_intervals` says.
+    why: nothing with fewer than `FEWEST_GROUPS` groups, no F1 of a class with fewer than
+    `FEWEST_GROUPS_OF_CLASS`, or as `score_intervals` says.
     """
     number = len(set(groups))
     if number < FEWEST_GROUPS:
@@ -110,11 +113,17 @@ def intervals(
         few = f"too few groups a genre ({each:.1f}; it takes {FEWEST_GROUPS_A_CLASS})"
         notes, told = [f"no interval of mean average precision: {few}"], {"mean_average_precision"}
     classes = {name: interval(f1, own, number) for name, f1, own in pairs}
+    found_in = groups_of_classes(labels, groups)
+    rare = {label for label, count in found_in.items() if count < FEWEST_GROUPS_OF_CLASS}
+    if rare:
+        few = f"too few groups of each (it takes {FEWEST_GROUPS_OF_CLASS})"
+        notes.append(f"no interval of F1 of {len(rare)} of the genres: {few}")
+        classes |= {label_names[label]: None for label in rare}
     scores = score_intervals(drawn, estimates, labels, groups)
     counts = {
         "{} of the scores": sum(scores[name] is None for name in scores.keys() - told),
         "F1 of {} of the genres": sum(
-            classes[label_names[label]] is None for label in set(labels.tolist())
+            classes[label_names[label]] is None for label in found_in.keys() - rare
         ),
     }
     if alike := [words.format(count) for words, count in counts.items() if count]:
@@ -147,7 +156,13 @@ def score_intervals(
 
 def groups_a_class(labels: np.ndarray, groups: Sequence[str]) -> float:
     """How many groups a class is found in, on average over the classes that are there."""
-    return len(set(zip(labels.tolist(), groups, strict=True))) / len(set(labels.tolist()))
+    found_in = groups_of_classes(labels, groups)
+    return found_in.total() / len(found_in)
+
+
+def groups_of_classes(labels: np.ndarray, groups: Sequence[str]) -> Counter[int]:
+    """How many groups each class that is there is found in."""
+    return Counter(label for label, _ in set(zip(labels.tolist(), groups, strict=True)))
 
 
 def resampled_scores(
