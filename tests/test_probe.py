@@ -1,7 +1,6 @@
 """A linear probe: a frozen body hears each clip once, and the head learns what it would anyway."""
 
 import shutil
-from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from genreast.config import parse
 from genreast.data.audiofolder import load_splits
 from genreast.errors import UserError
-from genreast.training.batches import ClipDataset
+from genreast.training import batches
 from genreast.training.checkpoints import step_of
 from genreast.training.probe import can_probe
 from genreast.training.recipe import TrainArguments
@@ -100,8 +99,7 @@ def test_a_rare_longer_clip_is_heard_anew_in_every_epoch(
     genre_dataset, short_start, tmp_path, monkeypatch, capfd
 ):
     """One clip is longer, and not among those whose length is looked at."""
-    every_other = partialmethod(ClipDataset.longest_seconds, sample=16)
-    monkeypatch.setattr(ClipDataset, "longest_seconds", every_other)
+    monkeypatch.setattr(batches, "SAMPLED", 16)  # every other one
     dataset = shutil.copytree(genre_dataset, tmp_path / "dataset")
     path = load_splits(dataset)["train"][1]["audio"]["path"]
     samples, rate = soundfile.read(path)

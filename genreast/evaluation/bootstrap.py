@@ -22,7 +22,7 @@ MANY = 10_000
 LEVEL = 0.95
 FEWEST_GROUPS = 5  # drawn from fewer, an interval holds the truth far less often than it says
 FEWEST_GROUPS_A_CLASS = 10  # for mean average precision
-FEWEST_GROUPS_OF_CLASS = 3  # for its own F1, which those of a class that has fewer hardly move
+FEWEST_GROUPS_OF_CLASS = 3  # for the F1 of that class
 SAME = 1e-12  # scores this near differ by rounding alone
 
 
