@@ -45,7 +45,8 @@ def targets(results: Results) -> str:
         measured = target.measured(results)
         if measured is not None:
             sign = "≤" if target.at_most else "≥"
-            verdict = "met" if target.met(measured) else f"missed: {target.why_missed}".rstrip(": ")
+            met = target.met(measured)
+            verdict = "met" if met else f"missed: {target.reason(results)}".rstrip(": ")
             value = f"{sign} {target.value:g}{target.unit}"
             rows.append([target.text, value, f"{figure(measured)}{target.unit}", verdict])
     return markdown(["", "target", "measured", ""], rows)

@@ -101,12 +101,14 @@ def test_every_target_is_found_in_a_result_that_has_it():
 
 
 def test_a_missed_target_is_said_with_its_reason(monkeypatch):
-    target = Target("one song", "prediction", ("ratio",), 3, why_missed="one core")
+    why = {"why_missed": "one core reaches {}×", "limit": ("limits", 0)}
+    target = Target("one song", "prediction", ("ratio",), 3, **why)
     monkeypatch.setattr(table, "TARGETS", [target])
-    assert "| one song | ≥ 3× | 2× | missed: one core |" in table.targets(
-        {"prediction": {"ratio": 2.0}}
+    missed, met = (
+        table.targets({"prediction": {"ratio": ratio, "limits": [2.5]}}) for ratio in (2.0, 4.0)
     )
-    assert "| one song | ≥ 3× | 4× | met |" in table.targets({"prediction": {"ratio": 4.0}})
+    assert "| one song | ≥ 3× | 2× | missed: one core reaches 2.5× |" in missed
+    assert "| one song | ≥ 3× | 4× | met |" in met
 
 
 def test_every_step_of_a_run_is_a_module():
