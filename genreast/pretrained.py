@@ -72,7 +72,7 @@ def read_config(name: str) -> dict[str, Any]:
     try:
         repo_id, revision = split_revision(name)
         config = PreTrainedConfig.get_config_dict(repo_id, revision=revision)[0]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # the last for a config that is null
         raise UserError(f"model '{name}' {hub_words(error)}") from error
     if not isinstance(config, dict):
         raise UserError(f"the {CONFIG_FILE} of model '{name}' is no object; copy it again")

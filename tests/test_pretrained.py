@@ -91,6 +91,8 @@ def test_models_that_cannot_be_used_are_refused_in_words(tiny_model, tmp_path):
         refuse(changed, r"expected the numbers from 0, each with a name of its own")
     (changed / "config.json").write_text("[]")
     refuse(changed, "is no object")
+    (changed / "config.json").write_text("null")
+    refuse(changed, "cannot be loaded")
     with pytest.raises(UserError, match="--device is 'banana'; expected cpu, cuda, cuda:1 or mps"):
         GenreClassifier.from_pretrained(tiny_model, device="banana")
 

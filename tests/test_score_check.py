@@ -145,9 +145,11 @@ def test_a_model_that_does_not_fit_its_features_is_told_so(evaluation, dataset_d
 
 def test_a_folder_that_does_not_load_is_refused(trained, folder):
     clips = known_clips(trained, None, {}, None)
-    (folder / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"pipeline\(\) cannot load what is to be published"):
-        check_scores(folder, clips)
+    config = json.loads((folder / "config.json").read_text())
+    for content in ({}, config | {"dtype": -1}):
+        (folder / "config.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"pipeline\(\) cannot load what is to be published"):
+            check_scores(folder, clips)
 
 
 @pytest.mark.parametrize(
