@@ -154,6 +154,16 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
     assert "is missing or cut short" in message
 
 
+@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"global_step": null}'])
+def test_a_checkpoint_whose_state_is_of_another_form_is_refused(
+    content, finished, genre_dataset, short_start, tmp_path
+):
+    checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "checkpoint-16")
+    (checkpoint / "trainer_state.json").write_text(content)
+    message = refusal_to_resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
+    assert "is missing or cut short" in message
+
+
 def unfinished(run: Path, target: Path) -> Path:
     """A run's folder as it was before the run ended, with its checkpoints."""
     shutil.copytree(run, target)

@@ -85,6 +85,7 @@ def test_the_same_labels_keep_the_head_in_the_new_order(small):
 
 
 def test_other_labels_get_a_new_head(small):
+    small.config.id2label[1] = None  # as a file that another wrote may have it
     assert models.set_labels(small, ["rock", "jazz"])
     assert small(torch.zeros(1, 1024, 128)).logits.shape == (1, 2)
     assert small.config.id2label == {0: "rock", 1: "jazz"}

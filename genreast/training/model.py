@@ -247,7 +247,7 @@ def set_labels(model: ASTForAudioClassification, label_names: list[str]) -> bool
     A head for the same set of names is kept, reordered to the dataset's order.
     """
     config = model.config
-    old_names = [config.id2label[i] for i in range(config.num_labels)]
+    old_names = [str(config.id2label[i]) for i in range(config.num_labels)]  # or numbers, or null
     head = model.classifier.dense
     if sorted(old_names) == sorted(label_names):
         order = [old_names.index(name) for name in label_names]

@@ -169,9 +169,9 @@ def holds_model(checkpoint: Path) -> bool:
     Raises PermissionError where that may not be looked at.
     """
     try:
-        json.loads((checkpoint / LAST_FILE).read_text())
+        step = json.loads((checkpoint / LAST_FILE).read_text())["global_step"]
     except PermissionError:
         raise
-    except (OSError, ValueError):
+    except (OSError, ValueError, LookupError, TypeError):
         return False
-    return holds_weights(checkpoint)
+    return isinstance(step, int) and holds_weights(checkpoint)
