@@ -24,12 +24,15 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
     or says two things of one song.
     """
     table: dict[str, str] = {}
+    line = 0  # the last that was understood
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
             header = lines.readline()
             lines.seek(0)
             # Spreadsheets write semicolons where the comma is the decimal sign.
-            reader = csv.DictReader(lines, restval="", delimiter=max(",;\t", key=header.count))
+            delimiter = max(",;\t", key=header.count)
+            # Else a quote that is not closed would take in all rows up to the next.
+            reader = csv.DictReader(lines, restval="", delimiter=delimiter, strict=True)
             columns = reader.fieldnames or []
             if not {"path", column} <= set(columns):
                 named = ", ".join(f"'{name}'" for name in columns[:MOST_COLUMNS]) or "none"
@@ -38,7 +41,9 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
                     f"{flag} '{file}' has the columns {named}{more}; expected 'path' (from RAW_DIR"
                     f" on) and '{column}' in its first line"
                 )
+            line = reader.line_num
             for row in reader:
+                line = reader.line_num
                 if not row["path"].strip():
                     continue
                 path = normalised(Path(row["path"].strip()).as_posix())
@@ -46,9 +51,14 @@ def read_table(file: str, flag: str, column: str) -> dict[str, str]:
                 if table.setdefault(path, text) != text:
                     raise UserError(
                         f"{flag} '{file}' puts '{path}' in two {column}s, '{table[path]}' and"
-                        f" '{text}' (line {reader.line_num}); expected one"
+                        f" '{text}' (line {line}); expected one"
                     )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
+        raise UserError(
+            f"{flag} '{file}' cannot be read from line {line + 1} on: {error}; expected a text that"
+            ' begins with a quote to end with one, and to have its own twice: """Heroes"".mp3"'
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
         words = getattr(error, "strerror", None) or error
         raise UserError(
             f"{flag} '{file}' cannot be read: {words}; expected a CSV file in UTF-8"

@@ -221,3 +221,14 @@ def test_a_table_is_checked(tmp_path):
         read_table(str(table), "--group_by", "group")
     with pytest.raises(UserError, match=r"--genre_by '.*none\.csv' cannot be read"):
         read_table(str(tmp_path / "none.csv"), "--genre_by", "genre")
+
+
+def test_a_quote_that_is_not_closed_takes_in_no_rows(tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text('path,group\njazz/12" mix.mp3,1\n"""Heroes"".mp3",2\n"a,b.mp3",3\n')
+    found = {'jazz/12" mix.mp3': "1", '"Heroes".mp3': "2", "a,b.mp3": "3"}
+    assert read_table(str(table), "--group_by", "group") == found
+    for path in ('"Heroes".mp3', '"Heroes/x.mp3'):
+        table.write_text(f"path,group\nx.mp3,1\n{path},2\ny.mp3,3\n")
+        with pytest.raises(UserError, match=r"cannot be read from line 3 on: .*its own twice"):
+            read_table(str(table), "--group_by", "group")
