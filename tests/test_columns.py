@@ -122,6 +122,29 @@ def test_a_table_whose_columns_are_damaged_is_named(genre_dataset, tmp_path, fou
             read(folder)
 
 
+@pytest.mark.parametrize("names", [None, [None] * 14, [3] * 14])
+def test_a_table_that_names_no_files_is_told(genre_dataset, tmp_path, names):
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "validation" / METADATA_FILE
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("file_name")
+    table = table.set_column(at, "file_name", [names]) if names else table.remove_column(at)
+    pq.write_table(table, path)
+    for read in (load_splits, check_dataset_dir):
+        with pytest.raises(UserError, match=f"'{path}' has no file_name in each row"):
+            read(folder)
+
+
+def test_a_split_without_labels_is_told(genre_dataset, tmp_path):
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "validation" / METADATA_FILE
+    pq.write_table(pq.read_table(path).drop_columns("label"), path)
+    with pytest.raises(UserError, match="no column .*label"):
+        load_splits(folder)
+    with pytest.raises(UserError, match="no column label"):
+        check_dataset_dir(folder)
+
+
 @pytest.mark.parametrize("place", [0.01, 0.3, 0.8, 0.9])
 def test_a_table_that_a_disk_has_changed_is_named(genre_dataset, tmp_path, place):
     """Arrow has errors of several kinds for it, and none of them names the file."""

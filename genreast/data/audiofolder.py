@@ -117,6 +117,17 @@ def is_foreign(dataset: str) -> bool:
     return folder.is_dir() and not any(is_one(folder) for is_one in known)
 
 
+def file_names(metadata: pa.Table, source: Path) -> list[str]:
+    """Where each clip of a split lies, from the split's folder on; `source` is its table's file.
+
+    Raises UserError where a row does not say.
+    """
+    column = metadata["file_name"].to_pylist() if "file_name" in metadata.column_names else [None]
+    if not all(isinstance(name, str) for name in column):
+        raise UserError(f"'{source}' has no file_name in each row: prepare the dataset again")
+    return column
+
+
 def check_outside(output_dir: Path, dataset: str) -> None:
     """Raise UserError for an output folder in a dataset that is a folder of sounds, where its files
     would be taken for more of them."""
@@ -146,20 +157,18 @@ def _read_split(folder: Path) -> Dataset:
         raise UserError(f"'{table}' is missing: prepare the dataset again")
     with table_faults(table):
         metadata = pq.read_table(table)
-    if "file_name" not in metadata.column_names:
-        raise UserError(f"'{table}' has no column file_name: prepare the dataset again")
+    names = file_names(metadata, table)
     features = Features({"audio": Audio(decode=False), **features_of(metadata.schema, table)})
     del features["file_name"]
-    nameless = isinstance(features["label"], Value) and features["label"].dtype.startswith("int")
+    label = features.get("label")
+    nameless = isinstance(label, Value) and label.dtype.startswith("int")
     if nameless and (folder.parent / PREPARATION_FILE).is_file():
         raise UserError(
             f"'{table}' has lost the names of its genres, which its schema held, as it does in an"
             " edit with pandas: prepare the dataset again"
         )
     root = folder.resolve()
-    paths = [
-        {"bytes": None, "path": str(root / name)} for name in metadata["file_name"].to_pylist()
-    ]
+    paths = [{"bytes": None, "path": str(root / name)} for name in names]
     audio = pa.array(paths, features["audio"].pa_type)
     columns = [audio, *metadata.drop_columns("file_name").columns]
     return Dataset(pa.table(columns, schema=features.arrow_schema))

@@ -21,6 +21,7 @@ from genreast.data.audiofolder import (
     METADATA_FILE,
     PREPARATION_FILE,
     dataset_fingerprint,
+    file_names,
     preparation,
 )
 from genreast.data.clip_files import link, write_shards
@@ -68,14 +69,14 @@ def check_dataset_dir(dataset_dir: Path, as_audiofolder: bool = False) -> None:
             " --dataset_format audiofolder, or prepare it with --format files"
         )
     for split, table in tables.items():
-        needed = {"label", "song_id", *([] if _shards_of(dataset_dir, split) else ["file_name"])}
-        missing = needed - set(table.column_names)
+        missing = {"label", "song_id"} - set(table.column_names)
         if missing:
             raise UserError(
                 f"the {split} split of '{dataset_dir}' has no column"
                 f" {', '.join(sorted(missing))}: prepare the dataset again"
             )
-        for name in table["file_name"].to_pylist() if "file_name" in table.column_names else []:
+        in_shards = _shards_of(dataset_dir, split)
+        for name in [] if in_shards else file_names(table, dataset_dir / split / METADATA_FILE):
             path = dataset_dir / split / name
             if not path.resolve().is_relative_to(dataset_dir.resolve()):
                 raise UserError(f"{split}/{METADATA_FILE} names {name}, outside of the dataset")
