@@ -139,10 +139,21 @@ def test_a_split_without_labels_is_told(genre_dataset, tmp_path):
     folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
     path = folder / "validation" / METADATA_FILE
     pq.write_table(pq.read_table(path).drop_columns("label"), path)
-    with pytest.raises(UserError, match="no column .*label"):
+    with pytest.raises(UserError, match=r"no column .*label"):
         load_splits(folder)
     with pytest.raises(UserError, match="no column label"):
         check_dataset_dir(folder)
+
+
+def test_clips_of_a_split_that_names_no_songs_are_songs_of_their_own(
+    genre_dataset, tmp_path, capfd
+):
+    folder = shutil.copytree(genre_dataset, tmp_path / "dataset")
+    path = folder / "train" / METADATA_FILE
+    pq.write_table(pq.read_table(path).drop_columns("song_id"), path)
+    songs = load_splits(folder)["train"]["song_id"]
+    assert len(set(songs)) == len(songs)
+    assert "has no column song_id" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("place", [0.01, 0.3, 0.8, 0.9])

@@ -45,7 +45,11 @@ def features_of(schema: pa.Schema, source: Path) -> Features:
 def is_ours(split: Dataset) -> bool:
     """Whether a split has the columns of one made here, and names the genres of its labels."""
     features = split.features
-    return isinstance(features.get("label"), ClassLabel) and features.keys() >= {"group", "start"}
+    return isinstance(features.get("label"), ClassLabel) and features.keys() >= {
+        "song_id",
+        "group",
+        "start",
+    }
 
 
 def conform(
