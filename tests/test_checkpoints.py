@@ -151,7 +151,20 @@ def test_a_checkpoint_with_a_file_cut_short_is_refused(
     checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "checkpoint-16")
     os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
     message = refusal_to_resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
-    assert "is missing or cut short" in message
+    assert "is missing or damaged" in message
+
+
+@pytest.mark.parametrize("place", [0.0001, 0.3, 0.6, 0.9])
+def test_an_optimizer_that_a_disk_has_changed_is_not_gone_on_from(
+    place, finished, genre_dataset, short_start, tmp_path
+):
+    checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "checkpoint-16")
+    path = checkpoint / "optimizer.pt"
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    message = refusal_to_resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
+    assert "is missing or damaged" in message
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "{}", '{"global_step": null}'])
@@ -161,7 +174,7 @@ def test_a_checkpoint_whose_state_is_of_another_form_is_refused(
     checkpoint = shutil.copytree(finished / "checkpoint-16", tmp_path / "checkpoint-16")
     (checkpoint / "trainer_state.json").write_text(content)
     message = refusal_to_resume(checkpoint, short_start, genre_dataset, tmp_path / "run")
-    assert "is missing or cut short" in message
+    assert "is missing or damaged" in message
 
 
 def unfinished(run: Path, target: Path) -> Path:
@@ -217,7 +230,7 @@ def test_checkpoints_that_were_finished_once_are_not_written_over(
     for path in run.glob("checkpoint-*/optimizer.pt"):
         os.truncate(path, path.stat().st_size // 2)
     before = sorted(run.rglob("*"))
-    with pytest.raises(UserError, match="is missing or cut short; no other is whole: start"):
+    with pytest.raises(UserError, match="is missing or damaged; no other is whole: start"):
         run_training(short_start, genre_dataset, run, *FOUR_EPOCHS, *LAST)
     assert sorted(run.rglob("*")) == before
 

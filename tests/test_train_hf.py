@@ -200,7 +200,7 @@ def test_a_killed_run_resumes_to_the_weights_of_an_unbroken_one(
     # A checkpoint cut short by the kill is passed over.
     (broken / "checkpoint-39").mkdir()
     run_training(short_start, genre_dataset, broken, *flags, "--resume_from_checkpoint", "last")
-    assert "checkpoint-39' is cut short" in capsys.readouterr().err
+    assert "checkpoint-39' is damaged" in capsys.readouterr().err
     run_training(short_start, genre_dataset, whole, *flags)
     expected, weights = (load_file(path / "model.safetensors") for path in (whole, broken))
     for name in expected:

@@ -79,7 +79,7 @@ def refuse_model(folder: Path) -> None:
 def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) -> str | None:
     """The checkpoint asked for; `last` is the newest whole one, None if none was ever finished.
 
-    Raises UserError when it is cut short, holds weights alone, is of another model than that of
+    Raises UserError when it is damaged, holds weights alone, is of another model than that of
     `config`, or was trained on what is now held out. `data` are the fingerprints of the dataset,
     as it lies and as trained on.
     """
@@ -99,7 +99,7 @@ def checkpoint_to_resume(args: TrainArguments, config: ASTConfig, data: dict) ->
         remedy = "use --resume_from_checkpoint last"
         if last:
             remedy = "no other is whole: start anew in another --output_dir"
-        raise UserError(f"checkpoint '{checkpoint}' is missing or cut short; {remedy}")
+        raise UserError(f"checkpoint '{checkpoint}' is missing or damaged; {remedy}")
     check_same_model(checkpoint, config)
     check_same_settings(checkpoint, args, data)
     tell_of_lost_best(checkpoint, args)
@@ -141,7 +141,7 @@ def newest_whole(args: TrainArguments) -> Path | None:
     chosen = (whole or finished or [None])[-1]
     for path in found:
         if path not in [*whole, chosen] and args.process_index == 0:
-            lack = "without optimizer state" if holds_weights_alone(path) else "cut short"
+            lack = "without optimizer state" if holds_weights_alone(path) else "damaged"
             print(f"checkpoint '{path}' is {lack} and passed over", file=sys.stderr)
     if found and chosen is None and args.process_index == 0:
         print("no checkpoint was ever finished: training starts at its beginning", file=sys.stderr)
@@ -149,13 +149,23 @@ def newest_whole(args: TrainArguments) -> Path | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end and none of its files was cut short since."""
+    """Whether a checkpoint was written to its end and none of its files was damaged since, as far
+    as they have checksums: the weights have none.
+    """
     if not holds_model(checkpoint):
         return False
     files = [path for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
     named = {path.stem for path in files}
-    # torch's files are zips, whose directory is their end.
-    return {"optimizer", "scheduler"} <= named and all(map(zipfile.is_zipfile, files))
+    return {"optimizer", "scheduler"} <= named and all(map(_is_intact, files))
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether a file of torch's, which is a zip, is as it was written: each part has a checksum."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except Exception:  # each damage raises its own
+        return False
 
 
 def holds_weights_alone(checkpoint: Path) -> bool:
