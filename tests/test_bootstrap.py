@@ -125,7 +125,7 @@ def test_the_f1_of_a_genre_of_one_or_two_groups_has_no_interval():
     logits = generator.normal(size=(42, 4)) + np.eye(4)[labels]
     found = bootstrap.intervals(logits, labels, groups, NAMES)
     assert [found["per_class"][name]["f1"] is None for name in NAMES] == [False, False, True, True]
-    few = "too few groups of each (it takes 3)"
+    few = "found in too few groups (it takes 3)"
     assert f"no interval of F1 of 2 of the genres: {few}" in found["notes"]
 
 

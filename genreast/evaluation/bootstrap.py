@@ -116,7 +116,7 @@ def intervals(
     found_in = groups_of_classes(labels, groups)
     rare = {label for label, count in found_in.items() if count < FEWEST_GROUPS_OF_CLASS}
     if rare:
-        few = f"too few groups of each (it takes {FEWEST_GROUPS_OF_CLASS})"
+        few = f"found in too few groups (it takes {FEWEST_GROUPS_OF_CLASS})"
         notes.append(f"no interval of F1 of {len(rare)} of the genres: {few}")
         classes |= {label_names[label]: None for label in rare}
     scores = score_intervals(drawn, estimates, labels, groups)
