@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax, softmax
 from transformers import pipeline
 
@@ -289,3 +290,14 @@ def test_a_small_model_hears_a_batch_a_core_and_a_large_one_a_batch(tiny_model, 
     assert GenreClassifier.from_pretrained(tiny_model, "cpu").batches_at_once == 3
     monkeypatch.setattr(inference, "is_large", lambda model: True)
     assert GenreClassifier.from_pretrained(tiny_model, "cpu").batches_at_once == 1
+
+
+@pytest.mark.parametrize("songs", [1, 5])
+def test_a_model_that_has_diverged_is_told_so(tiny_model, tmp_path, song_files, songs):
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["classifier.dense.bias"][1] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    classifier = GenreClassifier.from_pretrained(broken, device="cpu")
+    with pytest.raises(UserError, match=r"no number \(NaN\) or infinite: it diverged"):
+        list(classifier.predict([song_files["long"]] * songs, batch_size=2))

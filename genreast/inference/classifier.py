@@ -235,6 +235,8 @@ class GenreClassifier:
 
         Pooled is the mean of the class and distillation tokens after the last norm: what the head
         is given. A song's embedding is the mean of its windows'.
+
+        Raises UserError where a logit is infinite or no number.
         """
         low = self.dtype != torch.float32
         with torch_threads(self.threads):
@@ -244,7 +246,14 @@ class GenreClassifier:
                 parts = features.split(self.windows_at_once or len(features))
                 pooled = torch.cat([body(part).pooler_output for part in parts])
             logits = self.model.classifier(pooled.float())
-        return logits.float().cpu(), pooled.float().cpu()
+        logits = logits.float().cpu()
+        if not torch.isfinite(logits).all():
+            raise UserError(
+                "the model answers with what is no number (NaN) or infinite: it diverged in"
+                " training, or its weights, or the mean and std of its features, are damaged; name"
+                " another, or train again"
+            )
+        return logits, pooled.float().cpu()
 
     def _prediction(self, hearing: "_Hearing") -> SongPrediction:
         common = {
