@@ -58,8 +58,10 @@ def test_whoever_may_read_a_run_may_read_its_weights(finished):
         assert len(modes) == 1, "safetensors makes files for their owner alone"
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "trainer_state.json"])
-def test_a_checkpoint_that_may_not_be_read_is_not_told_as_cut_short(
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "trainer_state.json", "optimizer.pt"]
+)
+def test_a_checkpoint_that_may_not_be_read_is_not_told_as_damaged(
     name, finished, genre_dataset, short_start, tmp_path, no_privileges
 ):
     run = Path(shutil.copytree(finished, tmp_path / "run"))

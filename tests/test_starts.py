@@ -18,7 +18,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 from genreast.config import parse
 from genreast.errors import UserError
 from genreast.model_window import window_frames
-from genreast.training.model import average_weights, from_pretrained, from_pth
+from genreast.training.model import average_weights, from_pretrained, from_pth, statistics_of
 from genreast.training.optimizer import parameter_groups
 from genreast.training.recipe import TrainArguments
 from genreast.training.start import load_start, start_model
@@ -89,6 +89,15 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
         with pytest.raises(UserError, match=name):
             from_pth(tmp_path / name, NAMES)
         assert not marker.exists()
+
+
+@pytest.mark.parametrize("key, value", [("mean", "x"), ("mean", None), ("std", 0)])
+def test_statistics_that_are_no_numbers_are_told(short_start, tmp_path, key, value):
+    start = shutil.copytree(short_start, tmp_path / "start")
+    path = start / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=r"preprocessor_config\.json of '.*' is broken"):
+        statistics_of(str(start))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

@@ -4,6 +4,7 @@ Whatever it starts from, the result is a plain `ASTForAudioClassification` with 
 labels, the asked-for window length and strides, and frozen parts.
 """
 
+import math
 import pickle
 import tempfile
 from pathlib import Path
@@ -93,11 +94,14 @@ def statistics_of(source: str) -> tuple[float, float]:
         return AUDIOSET_MEAN, AUDIOSET_STD
     try:
         extractor = ASTFeatureExtractor.from_json_file(path)
+        mean, std = float(extractor.mean), float(extractor.std)
+        if not (math.isfinite(mean) and 0 < std < math.inf):
+            raise ValueError(f"mean {mean}, std {std}")
     except (ValueError, TypeError) as error:
         raise UserError(
             f"the {EXTRACTOR_FILE} of '{source}' is broken ({one_line(error)}); copy it again"
         ) from error
-    return extractor.mean, extractor.std
+    return mean, std
 
 
 def load_weights(model: nn.Module, folder: str | Path) -> None:

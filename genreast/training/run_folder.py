@@ -151,6 +151,8 @@ def newest_whole(args: TrainArguments) -> Path | None:
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end and none of its files was damaged since, as far
     as they have checksums: the weights have none.
+
+    Raises PermissionError where that may not be looked at.
     """
     if not holds_model(checkpoint):
         return False
@@ -164,6 +166,8 @@ def _is_intact(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
+    except PermissionError:
+        raise
     except Exception:  # each damage raises its own
         return False
 
